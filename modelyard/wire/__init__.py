@@ -1,0 +1,1 @@
+"""Protocol codecs: bytes in, values out; no socket, no clock."""

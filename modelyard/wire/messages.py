@@ -1,0 +1,130 @@
+"""Message classes of V2 gRPC and grpc.health.v1, made from the tables below.
+
+One rule: they live in a descriptor pool of their own. Other libraries in the process (tritonclient, for
+one) register the same names in the default pool, and two files of one name there end the process.
+Field numbers are those of open_inference_grpc.proto and of gRPC's health.proto; a test compares them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+_SCALARS = {
+    "double": 1,
+    "float": 2,
+    "int64": 3,
+    "uint64": 4,
+    "int32": 5,
+    "bool": 8,
+    "string": 9,
+    "message": 11,
+    "bytes": 12,
+    "uint32": 13,
+    "enum": 14,
+}
+# "name number type"; "*" after a type: repeated; "map": string -> InferParameter; "|": in one oneof.
+_TENSOR = "name 1 string, datatype 2 string, shape 3 int64*, parameters 4 map, contents 5 InferTensorContents"
+_REF = "name 1 string, version 2 string"
+_V2 = {
+    "ServerLiveRequest": "",
+    "ServerLiveResponse": "live 1 bool",
+    "ServerReadyRequest": "",
+    "ServerReadyResponse": "ready 1 bool",
+    "ModelReadyRequest": _REF,
+    "ModelReadyResponse": "ready 1 bool",
+    "ServerMetadataRequest": "",
+    "ServerMetadataResponse": "name 1 string, version 2 string, extensions 3 string*",
+    "ModelMetadataRequest": _REF,
+    "ModelMetadataResponse": "name 1 string, versions 2 string*, platform 3 string,"
+    " inputs 4 ModelMetadataResponse.TensorMetadata*, outputs 5 ModelMetadataResponse.TensorMetadata*",
+    "ModelMetadataResponse.TensorMetadata": "name 1 string, datatype 2 string, shape 3 int64*",
+    "InferParameter": "bool_param 1 |bool, int64_param 2 |int64, string_param 3 |string,"
+    " double_param 4 |double, uint64_param 5 |uint64",
+    "InferTensorContents": "bool_contents 1 bool*, int_contents 2 int32*, int64_contents 3 int64*,"
+    " uint_contents 4 uint32*, uint64_contents 5 uint64*, fp32_contents 6 float*, fp64_contents 7 double*,"
+    " bytes_contents 8 bytes*",
+    "ModelInferRequest": "model_name 1 string, model_version 2 string, id 3 string, parameters 4 map,"
+    " inputs 5 ModelInferRequest.InferInputTensor*,"
+    " outputs 6 ModelInferRequest.InferRequestedOutputTensor*, raw_input_contents 7 bytes*",
+    "ModelInferRequest.InferInputTensor": _TENSOR,
+    "ModelInferRequest.InferRequestedOutputTensor": "name 1 string, parameters 2 map",
+    "ModelInferResponse": "model_name 1 string, model_version 2 string, id 3 string, parameters 4 map,"
+    " outputs 5 ModelInferResponse.InferOutputTensor*, raw_output_contents 6 bytes*",
+    "ModelInferResponse.InferOutputTensor": _TENSOR,
+}
+_HEALTH = {
+    "HealthCheckRequest": "service 1 string",
+    "HealthCheckResponse": "status 1 enum:HealthCheckResponse.ServingStatus",
+}
+_SERVING = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
+
+
+def _fill(message: Any, package: str, path: str, fields: str) -> None:
+    """Add the fields of one line of a table."""
+    for line in filter(None, (part.strip() for part in fields.split(","))):
+        name, number, kind = line.split()
+        field = message.field.add(name=name, number=int(number), label=3 if kind.endswith("*") else 1)
+        kind = kind.rstrip("*")
+        if kind.startswith("|"):
+            kind = kind[1:]
+            if not message.oneof_decl:
+                message.oneof_decl.add(name="parameter_choice")
+            field.oneof_index = 0
+        if kind == "map":
+            entry = message.nested_type.add(name="ParametersEntry")
+            entry.options.map_entry = True
+            entry.field.add(name="key", number=1, type=_SCALARS["string"], label=1)
+            value = entry.field.add(name="value", number=2, type=_SCALARS["message"], label=1)
+            value.type_name = f".{package}.InferParameter"
+            field.label, field.type = 3, _SCALARS["message"]
+            field.type_name = f".{package}.{path}.ParametersEntry"
+        elif kind.startswith("enum:"):
+            field.type, field.type_name = _SCALARS["enum"], f".{package}.{kind[5:]}"
+        elif kind in _SCALARS:
+            field.type = _SCALARS[kind]
+        else:
+            field.type, field.type_name = _SCALARS["message"], f".{package}.{kind}"
+
+
+def _file(name: str, package: str, table: dict[str, str]) -> Any:
+    file = descriptor_pb2.FileDescriptorProto(name=name, package=package, syntax="proto3")
+    made: dict[str, Any] = {}
+    for path, fields in table.items():
+        outer, _, inner = path.rpartition(".")
+        message = made[outer].nested_type.add(name=inner) if outer else file.message_type.add(name=inner)
+        made[path] = message
+        _fill(message, package, path, fields)
+    return file
+
+
+_pool: Any = descriptor_pool.DescriptorPool()
+_pool.Add(_file("modelyard/inference.proto", "inference", _V2))
+_health = _file("modelyard/health.proto", "grpc.health.v1", _HEALTH)
+_status = _health.message_type[1].enum_type.add(name="ServingStatus")
+for _number, _name in enumerate(_SERVING):
+    _status.value.add(name=_name, number=_number)
+_pool.Add(_health)
+
+
+def _class(name: str) -> Any:
+    return message_factory.GetMessageClass(_pool.FindMessageTypeByName(name))
+
+
+ModelRef = _class("inference.ModelReadyRequest")
+"""ModelReadyRequest and ModelMetadataRequest alike: a name and a version."""
+ServerLiveResponse = _class("inference.ServerLiveResponse")
+ReadyResponse = _class("inference.ServerReadyResponse")
+"""ServerReadyResponse and ModelReadyResponse alike."""
+ServerMetadataResponse = _class("inference.ServerMetadataResponse")
+ModelMetadataResponse = _class("inference.ModelMetadataResponse")
+ModelInferRequest = _class("inference.ModelInferRequest")
+ModelInferResponse = _class("inference.ModelInferResponse")
+InferInputTensor = _class("inference.ModelInferRequest.InferInputTensor")
+InferTensorContents = _class("inference.InferTensorContents")
+HealthCheckRequest = _class("grpc.health.v1.HealthCheckRequest")
+HealthCheckResponse = _class("grpc.health.v1.HealthCheckResponse")
+
+POOL = _pool
+"""For a test that compares it with the canonical files."""

@@ -1,0 +1,134 @@
+"""Parameters that the protocol reserves, the same for REST and gRPC.
+
+One rule: a reserved parameter is obeyed or refused, never ignored: a caller who asked for shared memory
+or a sequence must not get an answer that pretends. All others are kept as they came.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from modelyard.core.errors import BadInput, BadRequest, TooLarge, Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from modelyard.core.limits import WireLimits
+    from modelyard.core.request import InferRequest
+
+_SHARED = ("shared_memory_region", "shared_memory_offset", "shared_memory_byte_size")
+_SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
+_LONGEST_S = 31_536_000.0
+"""A year: what a timeout beyond it means."""
+
+
+def check_id(text: str | None, limits: WireLimits) -> str | None:
+    """The request's id, which is echoed.
+
+    Raises:
+        TooLarge: longer than a name may be.
+    """
+    if text is not None and len(text) > limits.name_chars:
+        raise TooLarge(f"the request's id has over {limits.name_chars} characters")
+    return text
+
+
+def read_request(request: InferRequest, parameters: Mapping[str, Any]) -> None:
+    """Obey the parameters of a request and keep the others.
+
+    Raises:
+        BadRequest: a reserved parameter of a wrong type or value.
+        Unsupported: sequences.
+    """
+    kept = {}
+    for key, value in parameters.items():
+        if key == "binary_data_output":
+            request.binary = _flag(key, value)
+        elif key == "priority":
+            number = _whole(key, value)
+            if number not in (0, 1):
+                raise BadRequest(
+                    f"parameter priority is 0 (normal) or 1 (urgent), {str(number)[:20]} is given"
+                )
+            request.priority = number
+        elif key == "timeout":
+            number = _whole(key, value)
+            if number < 0:
+                raise BadRequest("parameter timeout is negative; give microseconds")
+            request.timeout_s = min(number / 1e6, _LONGEST_S) if number < 1 << 63 else _LONGEST_S
+            if not number:
+                request.timeout_s = None
+        elif key in _SEQUENCE:
+            _refuse_sequence(key, value)
+        elif key in _SHARED or key == "classification":
+            raise Unsupported(f"parameter {key} is not offered here")
+        else:
+            kept[key] = value
+    if kept:
+        request.parameters = kept
+
+
+def tensor_size(parameters: Mapping[str, Any], name: str) -> int | None:
+    """How many binary bytes an input has; None when it has none.
+
+    Raises:
+        BadRequest: a size that is not a whole number.
+        Unsupported: shared memory.
+    """
+    for key in _SHARED:
+        if key in parameters:
+            raise Unsupported(f"input {name[:80]!r}: shared memory is not offered here; send the data")
+    size = parameters.get("binary_data_size")
+    if size is None:
+        return None
+    size = _whole("binary_data_size", size)
+    if size < 0:
+        raise BadRequest(f"input {name[:80]!r}: binary_data_size is negative")
+    return size
+
+
+def read_output(parameters: Mapping[str, Any]) -> bool | None:
+    """Whether an output goes back as raw bytes; None when it does not say.
+
+    Raises:
+        BadRequest: a flag of a wrong type.
+        Unsupported: shared memory, classification.
+    """
+    for key in _SHARED:
+        if key in parameters:
+            raise Unsupported("shared memory is not offered here; the outputs are sent")
+    if parameters.get("classification"):
+        raise Unsupported("parameter classification is not offered here; ask for the scores")
+    binary = parameters.get("binary_data")
+    return None if binary is None else _flag("binary_data", binary)
+
+
+def _flag(key: str, value: Any) -> bool:
+    if type(value) is not bool:
+        raise BadRequest(f"parameter {key} is true or false")
+    return value
+
+
+def _whole(key: str, value: Any) -> int:
+    if type(value) is not int:
+        raise BadRequest(f"parameter {key} is a whole number")
+    return value
+
+
+def _refuse_sequence(key: str, value: Any) -> None:
+    # Clients write the neutral values too (no sequence: id 0 or "", neither start nor end).
+    if value not in (0, "", False):
+        raise Unsupported(f"parameter {key}: sequences are not offered here; each request stands alone")
+
+
+def refuse_double(names: list[str], what: str) -> None:
+    """Refuse a name that is given twice.
+
+    Raises:
+        BadInput: naming it.
+    """
+    seen = set()
+    for name in names:
+        if name in seen:
+            raise BadInput(f"{what} {name[:80]!r} is given twice; give it once")
+        seen.add(name)
