@@ -1,0 +1,111 @@
+"""What a sandboxed child does with a file: open it, convert it, answer for it.
+
+Two targets share the handlers: ``verbs`` for opening and converting, ``host_verbs`` for serving, which
+leaves the converter unimported. The frameworks are imported here, on arrival, because after the child is
+sealed it can still read packages but no longer do much else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from modelyard.core.errors import InternalError
+from modelyard.formats.estimator.convert import convert
+from modelyard.formats.estimator.describe import describe
+from modelyard.formats.estimator.study import Sample, Studied, study
+from modelyard.formats.table import FORMATS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from modelyard.core.tensor import Array
+
+    Handler = Callable[[dict[str, Any], list[Array]], tuple[dict[str, Any], Sequence[Array]]]
+
+
+class Desk:
+    """The one open file of this child."""
+
+    def __init__(self) -> None:
+        self._studied: Studied | None = None
+
+    def open(self, values: dict[str, Any], arrays: list[Array]) -> tuple[dict[str, Any], Sequence[Array]]:
+        """Load and describe: ``{path, format, trusted_types?, sample?}`` and the sample's columns.
+
+        Raises:
+            FileError: what is wrong with the file.
+        """
+        loader = FORMATS.load(values["format"])
+        model, notes = loader(values["path"], values.get("trusted_types") or ())
+        names = values.get("sample")
+        sample = None if names is None else Sample(tuple(names) or _numbered(arrays), tuple(arrays))
+        studied = self._studied = study(model, sample)
+        rows = studied.training_rows()
+        answer = {
+            "description": describe(model, studied),
+            "signature": studied.signature.to_json(),
+            "profile": studied.profile.to_json(),
+            "notes": [*notes, *studied.notes],
+        }
+        return answer, [] if rows is None else [rows]
+
+    def convert(self, values: dict[str, Any], arrays: list[Array]) -> tuple[dict[str, Any], Sequence[Array]]:
+        """The ONNX graph as one UINT8 array.
+
+        Raises:
+            NotConvertible: why there is none.
+        """
+        del values, arrays
+        return {}, [np.frombuffer(convert(self._open()), dtype=np.uint8)]
+
+    def predict(self, values: dict[str, Any], arrays: list[Array]) -> tuple[dict[str, Any], Sequence[Array]]:
+        """The original's answer.
+
+        Raises:
+            BadInput: text that is not UTF-8.
+            ModelFailed: the model raised.
+        """
+        del values
+        return {}, self._open().predict(arrays)
+
+    def _open(self) -> Studied:
+        if self._studied is None:
+            raise InternalError("no file is open in this child")
+        return self._studied
+
+
+def _numbered(arrays: list[Array]) -> tuple[str, ...]:
+    return tuple(f"x{at}" for at in range(len(arrays)))
+
+
+def verbs() -> Mapping[str, Handler]:
+    """Open, convert, predict."""
+    _quiet()
+    for name in ("skl2onnx", "onnx"):
+        with contextlib.suppress(ImportError):
+            __import__(name)
+    desk = Desk()
+    return {"open": desk.open, "convert": desk.convert, "predict": desk.predict}
+
+
+def host_verbs() -> Mapping[str, Handler]:
+    """Open and predict."""
+    _quiet()
+    desk = Desk()
+    return {"open": desk.open, "predict": desk.predict}
+
+
+def _quiet() -> None:
+    """No warnings, and no threads or processes of joblib: the caller decides on parallelism."""
+    warnings.simplefilter("ignore")
+    for name in ("sklearn.ensemble", "sklearn.pipeline", "sklearn.compose", "pandas"):
+        with contextlib.suppress(ImportError):
+            __import__(name)
+    with contextlib.suppress(ImportError):
+        from joblib import parallel_config
+
+        parallel_config(backend="sequential")

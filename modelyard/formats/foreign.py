@@ -1,0 +1,59 @@
+"""Files that are recognised, so that the message can name them, but are not served by this release."""
+
+from __future__ import annotations
+
+READ_HERE = "formats read by this release: ONNX, and scikit-learn from pickle, joblib, cloudpickle or skops"
+
+MAGIC: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes (.h5)"),
+    (4, b"TFL3", "a TensorFlow Lite model"),
+    (0, b"CBM1", "a CatBoost model"),
+    (0, b"tree\nversion=", "a LightGBM model in text form"),
+    (0, b"binf", "an XGBoost model in its old binary form"),
+    (0, b"\x93NUMPY", "a numpy array (.npy), which is rows, not a model"),
+    (0, b"PAR1", "a Parquet table, which is rows, not a model"),
+    (0, b"%PDF", "a PDF document"),
+    (0, b"\x89PNG", "a PNG image"),
+    (0, b"\xff\xd8\xff", "a JPEG image"),
+    (0, b"\x7fELF", "a program (ELF)"),
+    (0, b"GGUF", "a GGUF language model"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive; unpack it first"),
+    (0, b"\x28\xb5\x2f\xfd", "a Zstandard file; decompress it first"),
+)
+"""Offset, bytes, what it is."""
+
+ARCHIVES: tuple[tuple[str, str], ...] = (
+    ("MAR-INF/MANIFEST.json", "a TorchServe archive (.mar)"),
+    ("model.weights.h5", "a Keras model (.keras)"),
+    ("/constants.pkl", "a TorchScript model (.pt)"),
+    ("data/weights/weight_", "a PyTorch exported program (.pt2)"),
+    ("/archive_format", "a PyTorch exported program (.pt2)"),
+    ("/data.pkl", "a pickled PyTorch file (.pt, .pth)"),
+    ("saved_model.pb", "a zipped TensorFlow SavedModel; unpack it first"),
+    (".onnx", "a zip archive with an ONNX file in it; unpack it first"),
+    (".pkl", "a zip archive with a pickle in it; unpack it first"),
+    (".joblib", "a zip archive with a joblib file in it; unpack it first"),
+    (".npy", "a numpy archive (.npz)"),
+)
+"""Part of a member's name, what the archive is; the first that is found counts."""
+
+FOLDERS: tuple[tuple[str, str], ...] = (
+    ("MLmodel", "an MLflow model folder"),
+    ("saved_model.pb", "a TensorFlow SavedModel folder"),
+    ("config.pbtxt", "a Triton model folder"),
+)
+"""A file in a folder, what the folder is."""
+
+TEXTS: tuple[tuple[bytes, str], ...] = (
+    (b'"learner"', "an XGBoost model (JSON or UBJSON)"),
+    (b'"oblivious_trees"', "a CatBoost model in JSON form"),
+    (b"<PMML", "a PMML model"),
+    (b"<html", "a web page; the download probably failed"),
+    (b"<!DOCTYPE html", "a web page; the download probably failed"),
+)
+"""Bytes near the start, what the file is."""
+
+TORCH_LEGACY = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
+"""The magic number that old torch.save pickles first."""
+
+LFS_POINTER = b"version https://git-lfs.github.com/spec"

@@ -1,0 +1,26 @@
+"""The formats that can be opened: ``name -> "module:attr"``, each a loader that runs in the child only.
+
+A loader is ``(path, trusted) -> (object, notes)``. ONNX needs none: its file is the graph.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from modelyard.core.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Loader: TypeAlias = Callable[[str, Sequence[str]], tuple[Any, list[str]]]
+
+FORMATS: Table[Loader] = Table(
+    {
+        "onnx": "modelyard.formats.loading:load_onnx",
+        "pickle": "modelyard.formats.loading:load_pickle",
+        "joblib": "modelyard.formats.loading:load_pickle",
+        "cloudpickle": "modelyard.formats.loading:load_pickle",
+        "skops": "modelyard.formats.loading:load_skops",
+    },
+    "format",
+)
