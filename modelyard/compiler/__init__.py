@@ -1,0 +1,1 @@
+"""From an imported graph to a proved one: check, passes, verify."""
