@@ -1,0 +1,1 @@
+"""Bundles: what a compiled model is on disk."""
