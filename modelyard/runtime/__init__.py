@@ -1,0 +1,1 @@
+"""An opened artifact: tensors in, tensors out."""

@@ -1,0 +1,54 @@
+"""Models for a host, as a target that children run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+
+from modelyard.core.errors import BadInput, CorruptFile
+
+
+class Host:
+    def open(self, values, arrays):
+        if values.get("broken"):
+            raise CorruptFile("the file is not what it says it is")
+        counter = values.get("fails_while")
+        if counter and Path(counter).exists():
+            raise CorruptFile("not yet")
+        self.scale = float(arrays[0][0]) if arrays else 2.0
+        return {"signature": {}}, []
+
+    def predict(self, values, arrays):
+        x = arrays[0]
+        code = float(x.reshape(-1)[0])
+        if code == -1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if code == -2:
+            time.sleep(3600)
+        if code == -3:
+            raise KeyError("no such column")
+        if code == -4:
+            raise BadInput("the caller is wrong")
+        if code == -5:
+            return {}, [x[:1] if len(x) > 1 else np.vstack([x, x])]
+        if code == -6:
+            return {}, []
+        if code == -7:
+            return {}, [x.astype("f8")]
+        if code == -8:
+            bytearray(1 << 40)
+        if code == -9:
+            print("these are my last words", flush=True)
+            os._exit(9)
+        if code == -10:
+            time.sleep(0.5)
+        return {}, [x * np.float32(self.scale)]
+
+
+def host_verbs():
+    host = Host()
+    return {"open": host.open, "predict": host.predict}
