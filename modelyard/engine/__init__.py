@@ -1,0 +1,1 @@
+"""The batcher: admit, queue, merge, run, split."""

@@ -1,0 +1,389 @@
+"""The scheduler: the only part of the engine that knows an event loop.
+
+Natural batching: what has arrived when the model is free runs next. All that one loop tick parsed, or
+that came while the last batch ran, is a batch; nobody waits for a batch to fill unless told to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from modelyard.core.errors import DeadlineExceeded, ModelFailed, ModelyardError, TooLarge, Unavailable
+from modelyard.engine.apart import Apart
+from modelyard.engine.hold import Hold
+from modelyard.engine.job import DONE, RUNNING, WAITING, Job
+from modelyard.engine.placement import Placement
+from modelyard.engine.queue import Queue
+from modelyard.engine.run import Outcome, Runner, Stoppable, execute, rehearse
+from modelyard.engine.timing import RunTimes
+from modelyard.engine.worker import Worker, WorkerThread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from modelyard.core.observer import Observer
+    from modelyard.core.signature import Signature
+    from modelyard.core.tensor import Array
+    from modelyard.engine.limits import QueueLimits
+
+log = logging.getLogger("modelyard.engine")
+
+SWEEP_S = 0.005
+"""Deadlines are looked at no more often than this."""
+CLOSE_S = 5.0
+"""What ``close`` gives a run that it finds."""
+
+
+class Batcher:
+    """Queues, merges and runs the requests of one model. Every method is called on the loop.
+
+    Args:
+        runner: runs one batch at a time.
+        signature: says whether rows merge.
+        limits: bounds and rates.
+        observer: hears of every batch.
+        clock: monotonic seconds; deadlines are on this clock.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        signature: Signature,
+        limits: QueueLimits,
+        observer: Observer,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        fixed = all(None not in spec.shape[1:] for spec in signature.inputs)
+        self._runner = runner
+        self._batched = signature.batched
+        self._limits = limits
+        self._observer = observer
+        self._clock = clock
+        self._queue = Queue(limits, signature.batched, fixed)
+        self._apart = Apart(limits.max_batch_rows)
+        self._times = RunTimes(limits.max_batch_rows)
+        self._placement = Placement(runner.inline, limits.inline_below_s)
+        self._hold = Hold(limits.hold_share)
+        self._loop: asyncio.AbstractEventLoop
+        self._worker: Worker
+        self._accepting = False
+        self._hung = False
+        self._soon = False
+        self._busy = False
+        self._running: list[Job] = []
+        self._run_started = 0.0
+        self._held = False
+        self._bell = 0.0
+        self._armed = inf
+        self._timer: asyncio.TimerHandle | None = None
+        self._drained: asyncio.Future[None] | None = None
+
+    @property
+    def available(self) -> bool:
+        """Whether ``submit`` takes jobs: opened, not draining, and no run hangs."""
+        return self._accepting and not self._hung
+
+    @property
+    def waiting(self) -> int:
+        """Jobs in the queue."""
+        return self._queue.waiting
+
+    @property
+    def in_flight(self) -> int:
+        """Jobs that run, or that run again apart."""
+        return len(self._running) + len(self._apart)
+
+    @property
+    def run_s(self) -> float:
+        """Moving average of the time of a batch, seconds."""
+        return self._times.average_s
+
+    @property
+    def inline(self) -> bool:
+        """Whether batches run on the event loop at present."""
+        return self._placement.inline
+
+    @property
+    def hold(self) -> Hold:
+        """What the holds of this model came to: ``held``, ``filled``, ``held_s`` and ``gain``."""
+        return self._hold
+
+    def open(self, loop: asyncio.AbstractEventLoop, worker: Worker | None = None) -> None:
+        """Take jobs from now on."""
+        self._loop = loop
+        self._worker = worker or WorkerThread(loop)
+        self._accepting = True
+
+    async def warm_up(self, sample: tuple[Array, ...]) -> None:
+        """Run the model on sample rows, in the thread, and learn how long it takes.
+
+        Raises:
+            ModelyardError: what the model raised, or that it took longer than ``max_run_s``.
+        """
+        if not sample:
+            return
+        done: asyncio.Future[tuple[RunTimes, ModelyardError | None]] = self._loop.create_future()
+
+        def work() -> Callable[[], None]:
+            found = rehearse(self._runner, sample, self._batched, self._limits.max_batch_rows, self._clock)
+            return lambda: None if done.done() else done.set_result(found)
+
+        self._worker.start(work)
+        limit = self._limits.max_run_s
+        try:
+            times, error = await asyncio.wait_for(done, limit)
+        except TimeoutError:
+            self._stop()
+            raise ModelFailed(
+                f"the model did not answer its sample rows in {limit:g} s; give it a smaller sample"
+            ) from None
+        if error is not None:
+            raise error
+        self._times = times
+        self._placement.learn(times)
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Take no more jobs and finish those that are here; whether all were finished in time."""
+        self._accepting = False
+        if self._queue.waiting or self.in_flight:
+            self._drained = self._loop.create_future()
+            self._wake()
+            try:
+                await asyncio.wait_for(self._drained, timeout_s)
+            except TimeoutError:
+                return False
+        return True
+
+    async def close(self) -> None:
+        """Take no more jobs, tell those that wait, and wait a little for the batch that runs."""
+        self._accepting = False
+        gone = Unavailable("the model is being unloaded; try again, or ask another replica")
+        for job in self._queue.drop_all():
+            self._tell(job, None, gone)
+        for job in self._apart.drop_all():
+            self._answer(job, None, gone)
+        if self._busy:
+            await self.drain(CLOSE_S)
+        for job in self._running:
+            self._answer(job, None, gone)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._worker.close()
+
+    def submit(self, job: Job) -> None:
+        """Queue a job; its ``reply`` is called later, never from within.
+
+        Raises:
+            Overloaded: the queue is full.
+            Unavailable: draining, closed, or a run hangs.
+            TooLarge: more rows than may wait, or than the model could answer in ``max_run_s``.
+        """
+        if not self._accepting or self._hung:
+            raise self._why_not()
+        if job.rows > self._limits.max_batch_rows:
+            self._check_size(job)
+        job.arrived = self._clock()
+        self._queue.put(job)
+        deadline = job.deadline
+        if deadline is not None and deadline < self._armed:
+            self._arm(deadline)
+        self._wake()
+
+    def cancel(self, job: Job) -> None:
+        """Nobody wants this answer any more; ``reply`` will not be called."""
+        if job.state == WAITING:
+            self._queue.drop(job)
+            self._check_drained()
+        elif job.state == RUNNING:
+            job.state = DONE
+
+    def _why_not(self) -> Unavailable:
+        if self._hung:
+            return Unavailable(
+                f"the model has been busy with one batch for more than {self._limits.max_run_s:g} s; "
+                "try again later, or ask another replica"
+            )
+        return Unavailable("the model is not taking requests now; try again, or ask another replica")
+
+    def _check_size(self, job: Job) -> None:
+        expected = self._times.guess(job.rows)
+        if expected > self._limits.max_run_s:
+            raise TooLarge(
+                f"{job.rows} rows would take this model about {expected:.0f} s, and one request may take "
+                f"{self._limits.max_run_s:g} s; send fewer rows at a time"
+            )
+
+    def _wake(self) -> None:
+        if not self._soon and not self._busy:
+            self._soon = True
+            self._loop.call_soon(self._step)
+
+    def _step(self) -> None:
+        self._soon = False
+        if self._busy:
+            return
+        now = self._clock()
+        pause = self._pause_s(now)
+        if pause > 0.0:
+            # One bell for one pause: every request that comes meanwhile looks in here.
+            if now + pause > self._bell + 1e-6 or self._bell <= now:
+                self._bell = now + pause
+                self._worker.ring(pause, self._step)
+            return
+        batch = self._take(now)
+        if batch:
+            self._run(batch, now)
+        else:
+            self._check_drained()
+
+    def _pause_s(self, now: float) -> float:
+        """How long to wait for a fuller batch, or for the model to be back; 0 is not at all."""
+        if now < self._apart.resume_at:
+            return self._apart.resume_at - now
+        queue = self._queue
+        if not queue.waiting or queue.urgent or self._apart or not self._accepting:
+            return 0.0
+        if queue.rows >= self._apart.most_rows:
+            return 0.0
+        pause = self._hold.pause_s(now, queue.waiting, queue.rows)
+        wait = self._limits.max_wait_s
+        return max(pause, queue.oldest() + wait - now) if wait > 0.0 else pause
+
+    def _take(self, now: float) -> list[Job]:
+        """The next batch: from those that run again apart and from the queue, in turn."""
+        while batch := self._apart.take(self._queue.waiting > 0):
+            for job in batch:
+                if job.deadline is not None and job.deadline <= now:
+                    self._answer(job, None, _late())
+            batch = [job for job in batch if job.state == RUNNING]
+            if batch:
+                return batch
+        batch, late = self._queue.take(now, self._apart.most_rows)
+        for job in late:
+            self._tell(job, None, _late())
+        return batch
+
+    def _run(self, batch: list[Job], now: float) -> None:
+        self._held = self._hold.started(now, len(batch) + self._queue.waiting)
+        self._bell = 0.0
+        self._running = batch
+        self._run_started = now
+        rows = sum([job.rows for job in batch])
+        if self._placement.on_loop(rows, self._times):
+            self._finish(batch, rows, execute(self._runner, batch, self._batched, self._clock))
+            return
+        self._busy = True
+        limit = now + self._limits.max_run_s
+        if limit < self._armed:
+            self._arm(limit)
+        self._worker.start(
+            lambda: partial(
+                self._finish, batch, rows, execute(self._runner, batch, self._batched, self._clock)
+            )
+        )
+
+    def _finish(self, batch: list[Job], rows: int, outcome: Outcome) -> None:
+        """A run is over; on the loop."""
+        threaded = self._busy
+        self._busy = self._hung = False
+        self._running = []
+        guilty: list[Job] = []
+        if outcome.error is None:
+            oldest = min([job.arrived for job in batch])
+            self._times.note(rows, outcome.seconds)
+            self._placement.learn(self._times)
+            self._apart.succeeded()
+            self._observer.batch(len(batch), rows, outcome.started - oldest, outcome.seconds)
+            if self._held:
+                self._hold.learn(rows, outcome.seconds, self._times)
+        else:
+            guilty = self._apart.failed(batch, outcome.error, self._clock())
+        if threaded:
+            if outcome.error is None:
+                queue = self._queue
+                self._hold.answered(self._clock(), len(batch), queue.waiting, queue.rows, outcome.seconds)
+            # The model works on the next batch while the loop writes the answers of this one.
+            self._step()
+        if outcome.error is None:
+            for job, answer in zip(batch, outcome.answers, strict=True):
+                self._answer(job, answer, None)
+        for job in guilty:
+            self._answer(job, None, outcome.error)
+        if self._queue.waiting or self._apart:
+            self._wake()
+        else:
+            self._check_drained()
+
+    def _answer(self, job: Job, outputs: tuple[Array, ...] | None, error: ModelyardError | None) -> None:
+        """Answer a running job, unless it was cancelled."""
+        if job.state == RUNNING:
+            job.state = DONE
+            job.inputs = ()
+            self._tell(job, outputs, error)
+
+    def _tell(self, job: Job, outputs: tuple[Array, ...] | None, error: ModelyardError | None) -> None:
+        try:
+            job.reply(outputs, error)
+        except Exception:  # the edge of a request: its neighbours still get their answers
+            log.exception("a reply raised; its request is lost")
+
+    def _check_drained(self) -> None:
+        if self._drained is not None and not self._queue.waiting and not self.in_flight:
+            if not self._drained.done():
+                self._drained.set_result(None)
+            self._drained = None
+
+    def _arm(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed = when
+        self._timer = self._loop.call_later(max(when - self._clock(), SWEEP_S), self._sweep)
+
+    def _sweep(self) -> None:
+        """Tell those whose time is over, and see whether a run hangs."""
+        now = self._clock()
+        self._armed = inf
+        self._timer = None
+        for job in self._queue.expire(now):
+            self._tell(job, None, _late())
+        following = self._queue.earliest
+        for job in [*self._running, *self._apart]:
+            if job.deadline is None or job.state != RUNNING:
+                continue
+            if job.deadline <= now:
+                self._answer(job, None, _late())
+            else:
+                following = min(following, job.deadline)
+        if self._busy:
+            limit = self._run_started + self._limits.max_run_s
+            if limit > now:
+                following = min(following, limit)
+            elif not self._hung:
+                self._hang()
+        if following < self._armed:
+            self._arm(following)
+        self._check_drained()
+
+    def _hang(self) -> None:
+        self._hung = True
+        error = self._why_not()
+        log.error("a batch has been running for more than %g s", self._limits.max_run_s)
+        for job in self._queue.drop_all():
+            self._tell(job, None, error)
+        for job in self._running:
+            self._answer(job, None, ModelFailed(f"the model did not answer in {self._limits.max_run_s:g} s"))
+        self._stop()
+
+    def _stop(self) -> None:
+        if isinstance(self._runner, Stoppable):
+            self._runner.stop()
+
+
+def _late() -> DeadlineExceeded:
+    return DeadlineExceeded("the time that this request had is over; it was not run to its end")

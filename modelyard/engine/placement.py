@@ -1,0 +1,55 @@
+"""On the event loop or in a thread: decided by how long batches take, with hysteresis. Pure.
+
+Handing a 10 us model to a thread halves its throughput; running a 10 ms model on the loop stops the server.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from modelyard.engine.timing import RunTimes
+
+BACK_INLINE = 0.66
+"""A model returns to the loop when it takes less than this part of the line that it crossed."""
+GIANT = 2.0
+"""A batch expected to take this many times the line runs in the thread, however quick the model is."""
+PROBE_EVERY = 64
+PROBE_WITHIN = 4.0
+"""A model within this many times the line runs on the loop once in a while: in a thread its clock also
+counts the wait for the interpreter's lock, so that alone it could never come back."""
+
+
+class Placement:
+    """Where the next batch of one model runs.
+
+    Args:
+        allowed: the runner may run on the loop at all.
+        line_s: batches shorter than this belong on the loop.
+    """
+
+    __slots__ = ("_allowed", "_line_s", "_since_probe", "inline")
+
+    def __init__(self, allowed: bool, line_s: float) -> None:
+        self._allowed = allowed
+        self._line_s = line_s
+        self._since_probe = 0
+        self.inline = False
+
+    def learn(self, times: RunTimes) -> None:
+        """Move the model across the line if its average has crossed it."""
+        line = self._line_s if self.inline else BACK_INLINE * self._line_s
+        self.inline = self._allowed and times.count > 0 and times.average_s < line
+
+    def on_loop(self, rows: int, times: RunTimes) -> bool:
+        """Whether a batch of ``rows`` runs on the loop."""
+        if not self._allowed or not times.count:
+            return False
+        expected = times.guess(rows)
+        if self.inline:
+            return expected < GIANT * self._line_s
+        self._since_probe += 1
+        if self._since_probe < PROBE_EVERY or expected > PROBE_WITHIN * self._line_s:
+            return False
+        self._since_probe = 0
+        return True
