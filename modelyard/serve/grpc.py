@@ -1,0 +1,85 @@
+"""gRPC behind one seam: bytes and limits, with two engines that pass the same suite.
+
+"native" is the fast one: HTTP/2 in Rust, calls in batches. "grpcio" is always there, and the one to choose
+where clients compress large requests (native takes small ones only: see ``grpc_guard``). The default is
+native where it can be had.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+from modelyard.core.errors import MissingExtra
+from modelyard.core.table import Table
+from modelyard.serve.grpc_call import GrpcCall, GrpcLimits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from modelyard.serve.budget import BodyBudget
+
+__all__ = ["ENGINES", "GrpcCall", "GrpcLimits", "GrpcListener", "open_grpc"]
+
+log = logging.getLogger("modelyard.serve")
+
+
+class GrpcListener(Protocol):
+    """A gRPC server that calls its application with batches of complete calls."""
+
+    name: str
+
+    async def open(self, host: str, port: int, *, reuse_port: bool = False) -> int:
+        """Listen; the port. Raises ``PortBusy``."""
+
+    def stop_accepting(self) -> None:
+        """Take no new connections, or no new calls."""
+
+    async def drain(self, timeout_s: float) -> None:
+        """Stop accepting, answer what is under way, close."""
+
+    async def close(self) -> None:
+        """Stop at once."""
+
+
+ENGINES: Table[Callable[..., GrpcListener]] = Table(
+    {
+        "native": "modelyard.serve.grpc_native:NativeListener",
+        "grpcio": "modelyard.serve.grpc_aio:AioListener",
+    },
+    "gRPC engine",
+)
+
+
+def open_grpc(
+    methods: Sequence[str],
+    app: Callable[[list[GrpcCall]], None],
+    message_bytes: int,
+    budget: BodyBudget,
+    *,
+    engine: str = "",
+    limits: GrpcLimits | None = None,
+) -> GrpcListener:
+    """A listener for unary methods; open it to listen.
+
+    Args:
+        methods: as on the wire, "/inference.GRPCInferenceService/ModelInfer".
+        app: called on the loop with the calls that arrived together; it does not block.
+        message_bytes: the longest request message.
+        budget: all bodies in flight, shared with other listeners.
+        engine: "native", "grpcio", or "" for the first that this machine has.
+        limits: other limits; ``message_bytes`` wins over theirs.
+
+    Raises:
+        MissingExtra: the engine that was asked for by name is not installed.
+        KeyError: no such engine.
+    """
+    own = replace(limits or GrpcLimits(), message_bytes=message_bytes)
+    if engine:
+        return ENGINES.load(engine)(methods, app, own, budget)
+    try:
+        return ENGINES.load("native")(methods, app, own, budget)
+    except (MissingExtra, ImportError) as error:
+        log.warning("gRPC runs on grpcio, which is slower: the native engine is not available (%s)", error)
+        return ENGINES.load("grpcio")(methods, app, own, budget)

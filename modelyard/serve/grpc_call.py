@@ -1,0 +1,108 @@
+"""One gRPC call as the application sees it, whichever engine carries it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger("modelyard.serve")
+
+CANCELLED, RESOURCE_EXHAUSTED, UNAVAILABLE = 1, 8, 14
+TOO_LARGE = "the request message has {} bytes; the limit is {}"
+NO_ROOM = "too many request bodies in flight; try again"
+DRAINING = "the server is stopping; try another"
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcLimits:
+    """Bounds on calls and connections.
+
+    Args:
+        message_bytes: one request message.
+        connections: open connections.
+        streams: calls in flight on one connection.
+        idle_s: the longest silence on a connection, pings included.
+        message_s: a message may take this long, and a second more for each ``message_rate`` bytes.
+        message_rate: bytes a second below which a sender counts as slow.
+    """
+
+    message_bytes: int = 64 << 20
+    connections: int = 20_000
+    streams: int = 1024
+    idle_s: float = 3600.0
+    message_s: float = 60.0
+    message_rate: int = 64 << 10
+
+
+class CallSink(Protocol):
+    """What an engine does with an answer."""
+
+    def settle(self, call: GrpcCall, payload: bytes) -> None:
+        """Send the reply."""
+
+    def reject(self, call: GrpcCall, code: int, message: str) -> None:
+        """Send a status that is not OK."""
+
+
+class GrpcCall:
+    """One complete unary call.
+
+    Args:
+        method: as on the wire, "/inference.GRPCInferenceService/ModelInfer".
+        payload: the request message, decompressed.
+        time_remaining_s: seconds until the caller's deadline; None: it gave none.
+        on_cancel: set by the application; called once if the call ends before the answer.
+    """
+
+    __slots__ = ("key", "method", "on_cancel", "payload", "sink", "time_remaining_s")
+
+    def __init__(
+        self, sink: CallSink, key: object, method: str, payload: bytes, time_remaining_s: float | None
+    ) -> None:
+        self.sink: CallSink | None = sink
+        self.key = key
+        self.method = method
+        self.payload = payload
+        self.time_remaining_s = time_remaining_s
+        self.on_cancel: Callable[[], None] | None = None
+
+    def respond(self, payload: bytes) -> None:
+        """Answer, once; on the loop's thread. After a cancel it does nothing."""
+        sink = self.sink
+        if sink is not None:
+            self.sink = self.on_cancel = None  # no circle: see HttpCall.respond
+            sink.settle(self, payload)
+
+    def fail(self, code: int, message: str) -> None:
+        """End with a status other than OK, once. ``code`` is a number of ``grpc.StatusCode``."""
+        sink = self.sink
+        if sink is not None:
+            self.sink = self.on_cancel = None
+            sink.reject(self, code, message)
+
+    def cancel(self) -> None:
+        """The caller is gone; for engines."""
+        if self.sink is None:
+            return
+        self.sink = None
+        hear, self.on_cancel = self.on_cancel, None
+        if hear is None:
+            return
+        try:
+            hear()
+        except Exception:
+            log.exception("a bug in the application's on_cancel")
+
+
+def hand_over(app: Callable[[list[GrpcCall]], None], calls: list[GrpcCall]) -> None:
+    """Call the application; a bug in it costs its calls an error, not the server."""
+    try:
+        app(calls)
+    except Exception:
+        log.exception("a bug in the application: %s", calls[0].method)
+        for call in calls:
+            call.fail(13, "internal error; the server's log says more")

@@ -1,0 +1,76 @@
+"""Long decoding in short steps, between other requests.
+
+One rule: however many large bodies are being read, the event loop spends at most one step on them
+between two looks at its sockets. Steps rotate, so a body of 60 MB does not make one of 2 MB wait for it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Generator
+
+T = TypeVar("T")
+
+
+class Steps:
+    """Runs generators to their end, one step a loop iteration, in turn."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: deque[Work] = deque()
+        self._scheduled = False
+
+    def run(self, work: Generator[None, None, T], done: Callable[[T | None, Exception | None], None]) -> Work:
+        """Run ``work`` to its end; ``done`` hears its value or its exception."""
+        item = Work(work, done)
+        self._waiting.append(item)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._step)
+        return item
+
+    def _step(self) -> None:
+        waiting = self._waiting
+        while waiting and waiting[0].stopped:
+            waiting.popleft()
+        if not waiting:
+            self._scheduled = False
+            return
+        item = waiting.popleft()
+        if item.advance():
+            waiting.append(item)
+        self._loop.call_soon(self._step)
+
+
+class Work:
+    """One generator on its way."""
+
+    __slots__ = ("_done", "_work", "stopped")
+
+    def __init__(
+        self, work: Generator[None, None, Any], done: Callable[[Any, Exception | None], None]
+    ) -> None:
+        self._work = work
+        self._done = done
+        self.stopped = False
+
+    def advance(self) -> bool:
+        """Take one step; False when it was the last."""
+        try:
+            next(self._work)
+        except StopIteration as end:
+            self._done(end.value, None)
+            return False
+        except Exception as error:  # noqa: BLE001 - the edge of a request: whatever it is belongs to its caller
+            self._done(None, error)
+            return False
+        return True
+
+    def stop(self) -> None:
+        """Forget it; ``done`` is not called."""
+        self.stopped = True
+        self._work.close()
