@@ -1,0 +1,1 @@
+"""Skins over flow and client; no logic of their own."""

@@ -1,0 +1,57 @@
+"""The only reader of the environment: settings are read once, here, and passed down as values.
+
+| variable | meaning | default |
+|---|---|---|
+| MODELYARD_HOME | where Modelyard keeps what it has compiled | ~/.modelyard |
+| MODELYARD_LOG | how much the server says: debug, info, warning, error | info |
+| NO_COLOR | no colours in the terminal (https://no-color.org) | unset |
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says.
+
+    Args:
+        home: the yard's folder.
+        log_level: one of LOG_LEVELS.
+        color: whether the terminal may be coloured.
+    """
+
+    home: Path
+    log_level: str = "info"
+    color: bool = True
+
+    @property
+    def cache(self) -> Path:
+        """Where compiled models are kept by digest."""
+        return self.home / "compiled"
+
+
+def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings.
+
+    >>> read_settings({"MODELYARD_HOME": "/yard"}).cache.as_posix()
+    '/yard/compiled'
+
+    Raises:
+        ValueError: a variable holds what it cannot mean.
+    """
+    values = os.environ if environment is None else environment
+    home = values.get("MODELYARD_HOME") or str(Path(values.get("HOME", "~")).expanduser() / ".modelyard")
+    level = values.get("MODELYARD_LOG", "info").lower()
+    if level not in LOG_LEVELS:
+        raise ValueError(f"MODELYARD_LOG is {level!r}; it takes one of {', '.join(LOG_LEVELS)}")
+    return Settings(Path(home), level, "NO_COLOR" not in values)
