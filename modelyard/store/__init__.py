@@ -1,0 +1,1 @@
+"""The registry: what is named, versioned, released and remembered."""

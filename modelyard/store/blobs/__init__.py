@@ -1,0 +1,1 @@
+"""Bytes by digest: the places where they are kept."""
