@@ -1,0 +1,1 @@
+"""Modelyard against its peers, on this machine: `python -m benchmarks --help`."""

@@ -1,0 +1,144 @@
+"""What the project says of its speed, each with what this run measured. Nothing here fails a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from benchmarks.catalogue import SERVERS
+from benchmarks.plan import Data, cell, median
+from benchmarks.rounds import ratio
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One sentence and its measure; `held` is None when the run did not measure it."""
+
+    text: str
+    measured: str
+    held: bool | None
+
+
+Results = dict[str, Data]
+
+
+def claims(results: Results) -> list[Claim]:
+    """Every claim, in the order in which a reader would ask."""
+    return [
+        *_tabular(results),
+        *_grpc(results),
+        *_image(results),
+        *_heavy(results),
+        *_start(results),
+        *_polite(results),
+        *_soak(results),
+    ]
+
+
+def _at_least(text: str, measured: float | None, wanted: float, unit: str = "x") -> Claim:
+    if measured is None:
+        return Claim(text, "not measured", None)
+    return Claim(text, f"{measured:.3g}{unit}", measured >= wanted)
+
+
+def _below(text: str, measured: float | None, limit: float, unit: str) -> Claim:
+    if measured is None:
+        return Claim(text, "not measured", None)
+    return Claim(text, f"{measured:.3g}{unit}", measured < limit)
+
+
+def _tabular(results: Results) -> Iterator[Claim]:
+    data = results.get("peers", {"cells": []})
+    for peer, wanted in (("fastapi", 10), ("fastapi-plain", 10), ("flask", 200), ("flask-one-pass", 200)):
+        for case in ("32", "128"):
+            times = ratio(median(data, "modelyard", case), median(data, peer, case))
+            text = f"HTTP, {case} connections: at least {wanted}x {SERVERS[peer].title}"
+            yield _at_least(text, times, wanted)
+    mine = median(data, "modelyard", "1", "p50_us")
+    for peer in ("fastapi", "flask"):
+        theirs = median(data, peer, "1", "p50_us")
+        text = f"HTTP, 1 connection: p50 below that of {SERVERS[peer].title}"
+        yield _below(text, ratio(mine, theirs), 1, " of theirs")
+
+
+def _grpc(results: Results) -> Iterator[Claim]:
+    data = results.get("grpc", {"cells": []})
+    times = ratio(median(data, "modelyard", "4x8"), median(data, "grpcaio", "4x8"))
+    yield _at_least(f"gRPC, 4 connections x 8 streams: at least 5x {SERVERS['grpcaio'].title}", times, 5)
+    mine, theirs = median(data, "modelyard", "1x1", "p50_us"), median(data, "grpcaio", "1x1", "p50_us")
+    yield _below(
+        f"gRPC, one stream: p50 below that of {SERVERS['grpcaio'].title}",
+        ratio(mine, theirs),
+        1,
+        " of theirs",
+    )
+
+
+def _image(results: Results) -> Iterator[Claim]:
+    data = results.get("image", {"cells": []})
+    for case in ("binary 1", "binary 8"):
+        times = ratio(median(data, "modelyard", case), median(data, "triton", case))
+        yield _at_least(f"Image, {case}: at least level with {SERVERS['triton'].title}", times, 1)
+    for case in ("json 1", "json 8"):
+        rest = {c["server"]: c["rate"]["median"] for c in data["cells"] if c["case"] == case}
+        mine = rest.pop("modelyard", None)
+        best = max(rest, key=lambda key: rest[key], default=None)
+        named = f" (the best: {SERVERS[best].title})" if best else ""
+        text = f"Image, {case}: at least 2x every peer{named}"
+        yield _at_least(text, ratio(mine, rest[best] if best else None), 2)
+
+
+def _heavy(results: Results) -> Iterator[Claim]:
+    data = results.get("heavy", {"cells": []})
+    for case in ("1", "4", "8", "16"):
+        one = cell(data, "modelyard", case)
+        text = f"Heavy model, {case} connections: at least 0.95 of the bare loop at that batch size"
+        yield _at_least(text, one["of_bare"] if one else None, 0.95, "")
+    times = ratio(median(data, "modelyard", "8"), median(data, "modelyard", "1"))
+    yield _at_least("Heavy model: 8 clients at least 3x one client", times, 3)
+
+
+def _start(results: Results) -> Iterator[Claim]:
+    data = results.get("start", {"cells": []})
+    limits = (("onnx", 1.5), ("pickle, first time", 6.0), ("pickle, compiled before", 1.5))
+    for case, limit in limits:
+        one = next((c for c in data["cells"] if c["case"] == case), None)
+        text = f"First right answer, {case}: under {limit:g} s"
+        yield _below(text, one["seconds"]["median"] if one else None, limit, " s")
+    one = next((c for c in data["cells"] if c["case"] == "onnx"), None)
+    size = (one["rss"]["median"] + one["rss_children"]["median"]) / (1 << 20) if one else None
+    yield _below("Resident memory with iris: under 110 MiB", size, 110, " MiB")
+
+
+def _polite(results: Results) -> Iterator[Claim]:
+    rows = results.get("polite", {}).get("servers", {}).get("modelyard")
+    beside = {name: one for name, one in (rows or {}).items() if "over_quiet" in one}
+    worst = max(beside, key=lambda name: beside[name]["over_quiet"], default=None)
+    text = "Polite client: p99 within 3x of quiet beside every abuse" + (
+        f" (the worst: {worst})" if worst else ""
+    )
+    if worst is None:
+        yield Claim(text, "not measured", None)
+    else:
+        quiet = rows["quiet"]["p99_each_us"]
+        if max(quiet) > 3 * min(quiet):  # then a ratio to it says nothing
+            span = f"{min(quiet) / 1000:.3g} to {max(quiet) / 1000:.3g} ms"
+            yield Claim(text, f"too noisy to say: quiet itself went from {span}", None)
+            return
+        unhurt = all(one["failed"] == 0 and one["after"] == "well" for one in beside.values())
+        times = beside[worst]["over_quiet"]
+        yield Claim(
+            text, f"{times:.3g}x" + ("" if unhurt else ", and requests were lost"), times <= 3 and unhurt
+        )
+
+
+def _soak(results: Results) -> Iterator[Claim]:
+    line = results.get("soak", {}).get("trend")
+    minutes = results.get("soak", {}).get("seconds", 600) / 60
+    text = f"Soak, {minutes:g} minutes at full load: memory flat, nothing refused"
+    if line is None:
+        yield Claim(text, "not measured", None)
+    else:
+        refused = results["soak"]["refused"]
+        grown = f"{line['grown'] / (1 << 20):+.2f} MiB, {refused} refused"
+        yield Claim(text, grown, line["flat"] and refused == 0)

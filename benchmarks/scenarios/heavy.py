@@ -1,0 +1,69 @@
+"""A heavy model: rows a second against a bare ONNX Runtime loop on the same core at the same batch sizes.
+
+With c clients that each wait for their answer, the best a server can do is batches of c, so the
+ceiling at c connections is the bare loop at batch c. The bare loop runs in the same rounds.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from benchmarks import models, rounds
+from benchmarks.catalogue import chosen
+from benchmarks.load import Sample, lua_script, wrk
+from benchmarks.machine import on_core
+from benchmarks.models import Model
+from benchmarks.places import PEERS, WORK
+from benchmarks.plan import Case, Data, Plan, measure, outcome
+from benchmarks.process import THREADS, Running
+from benchmarks.session import fleet, http_body
+
+CONNECTIONS = (1, 4, 8, 16)
+RIVALS = ("modelyard", "triton", "mosec", "fastapi")
+
+
+def run(plan: Plan) -> Data:
+    """Rows a second of the servers and of the bare loop, and the ratio between them."""
+    model = models.heavy()
+    keys = [key for key in plan.servers if key in RIVALS]
+    servers = chosen(keys, "json", model.name)
+    bare: dict[int, list[float]] = {}
+    with fleet(model, servers, plan.cores) as up:
+        cells: list[Data] = []
+        for connections in CONNECTIONS:
+            seconds = max(plan.seconds, 2)
+            before = bare_loop(model, connections, seconds, plan)
+            cells += measure(up, [_case(model, connections, seconds, plan)], plan)
+            bare[connections] = [before, bare_loop(model, connections, seconds, plan)]
+        found = outcome(up, cells, [str(n) for n in CONNECTIONS])
+    found["bare"] = {str(n): vars_of(rates) for n, rates in bare.items()}
+    for one in found["cells"]:
+        one["of_bare"] = one["rate"]["median"] / found["bare"][one["case"]]["median"]
+    return found
+
+
+def vars_of(rates: list[float]) -> Data:
+    """The spread of some rates, as data."""
+    summed = rounds.spread(rates)
+    return {"median": summed.median, "low": summed.low, "high": summed.high, "rounds": summed.rounds}
+
+
+def _case(model: Model, connections: int, seconds: int, plan: Plan) -> Case:
+    def load(running: Running) -> Sample:
+        kind = "binary" if "binary" in running.server.speaks else "json"
+        requests = [http_body(running, question, kind) for question in model.questions]
+        script = lua_script(WORK / "load", running.path, requests)
+        return wrk(running.port, script, connections, seconds, plan.cores.load)
+
+    return Case(str(connections), "json", load)
+
+
+def bare_loop(model: Model, size: int, seconds: int, plan: Plan) -> float:
+    """Rows a second of ONNX Runtime alone at one batch size, on the server's core."""
+    command = [sys.executable, str(PEERS / "bare_loop.py"), str(model.path), str(seconds), str(size)]
+    quiet = os.environ | dict.fromkeys(THREADS, "1")
+    with on_core(plan.cores.server):
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=quiet)
+    return float(done.stdout.split()[1])

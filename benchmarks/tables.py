@@ -1,0 +1,200 @@
+"""Results as rows of text, one function a scenario; Markdown and terminal share them."""
+
+from __future__ import annotations
+
+from benchmarks.catalogue import SERVERS
+from benchmarks.plan import Data, cell
+
+Table = list[list[str]]
+
+
+def title(key: str) -> str:
+    """A server's name in the tables."""
+    return SERVERS[key].title if key in SERVERS else key
+
+
+def figure(value: float) -> str:
+    """A number with the digits that it deserves: three at least, thousands parted."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def rate(found: Data | None) -> str:
+    """A median with its noise, or a dash."""
+    return f"{figure(found['rate']['median'])} ±{found['noise']:.0%}" if found else "-"
+
+
+def micros(value: float) -> str:
+    """A duration given in microseconds, in the unit that reads best."""
+    if value >= 1e6:
+        return f"{value / 1e6:.1f} s"
+    return f"{value / 1e3:.3g} ms" if value >= 1000 else f"{value:.0f} µs"
+
+
+def mebibytes(value: float) -> str:
+    """Bytes as MiB."""
+    return f"{value / (1 << 20):.0f}"
+
+
+def memory(own: float, children: float) -> str:
+    """Resident memory of a process, and of its children where it has any."""
+    return mebibytes(own) + (f" + {mebibytes(children)}" if children else "")
+
+
+def throughput(data: Data, unit: str, detail: str, busy: str) -> Table:
+    """One row a server, fastest first at `busy`; p50 at the first case, the rest at `busy`."""
+    cases = data["cases"]
+    head = ["server", *(f"{case} ({unit}/s)" if i == 0 else case for i, case in enumerate(cases))]
+    table = [
+        [
+            *head,
+            f"p50 at {detail}",
+            f"p99 at {busy}",
+            f"CPU/request at {busy}",
+            f"core used at {busy}",
+            "RSS MiB",
+        ]
+    ]
+    for key in ranked(data, busy):
+        cells = [cell(data, key, case) for case in cases]
+        lone, full = cell(data, key, detail), cell(data, key, busy)
+        row = [title(key), *(rate(one) for one in cells)]
+        row.append(micros(lone["p50_us"]["median"]) if lone else "-")
+        row += (
+            [micros(full["p99_us"]["median"]), micros(full["cpu_us"]["median"]), core_used(full)]
+            if full
+            else ["-"] * 3
+        )
+        last = next((one for one in reversed(cells) if one), None)
+        row.append(memory(last["rss"]["median"], last["rss_children"]["median"]) if last else "-")
+        table.append(row)
+    return table
+
+
+def core_used(one: Data) -> str:
+    """How much of its core the server really had: low means that the load or a neighbour was in the way."""
+    return f"{one['cpu_us']['median'] * one['rate']['median'] / 1e6:.0%}"
+
+
+def ranked(data: Data, case: str) -> list[str]:
+    """The measured servers, fastest first in `case`; those without that case last."""
+    keys = list(dict.fromkeys(one["server"] for one in data["cells"]))
+    return sorted(keys, key=lambda key: -(cell(data, key, case) or {"rate": {"median": 0}})["rate"]["median"])
+
+
+def peers(data: Data) -> Table:
+    return throughput(data, "requests", "1", "32")
+
+
+def grpc(data: Data) -> Table:
+    return throughput(data, "requests", "1x1", "4x8")
+
+
+def image(data: Data) -> Table:
+    return throughput(data, "requests", "json 1", "json 8")
+
+
+def heavy(data: Data) -> Table:
+    """Rows a second, with the share of the bare loop at the same batch size."""
+    table = [["server", *(f"{case} connections" for case in data["cases"]), "p50 at 8", "RSS MiB"]]
+    bare = [figure(data["bare"][case]["median"]) for case in data["cases"]]
+    table.append(["bare ONNX Runtime loop, rows/s", *bare, "-", "-"])
+    for key in ranked(data, "8"):
+        cells = [cell(data, key, case) for case in data["cases"]]
+        shown = [f"{figure(c['rate']['median'])} ({c['of_bare']:.2f})" if c else "-" for c in cells]
+        eight = cell(data, key, "8")
+        size = memory(eight["rss"]["median"], eight["rss_children"]["median"]) if eight else "-"
+        table.append([title(key), *shown, micros(eight["p50_us"]["median"]) if eight else "-", size])
+    return table
+
+
+def start(data: Data) -> Table:
+    table = [["server", "first right answer (s)", "lowest to highest", "RSS MiB"]]
+    for one in sorted(data["cells"], key=lambda c: c["seconds"]["median"]):
+        name = (
+            f"{title('modelyard')}, {one['case']}" if one["server"].startswith("modelyard") else one["case"]
+        )
+        spent = one["seconds"]
+        span = f"{spent['low']:.2f} to {spent['high']:.2f}"
+        size = memory(one["rss"]["median"], one["rss_children"]["median"])
+        table.append([name, f"{spent['median']:.2f}", span, size])
+    return table
+
+
+def soak(data: Data) -> Table:
+    """The soak in two columns."""
+    if "trend" not in data:
+        return [["soak", "not run"]]
+    line = data["trend"]
+    verdict = "flat" if line["flat"] else "NOT FLAT"
+    sizes = [size for _, size in data["memory"]]
+    return [
+        ["figure", "value"],
+        ["load", f"{data['seconds'] / 60:g} minutes at {data['connections']} connections"],
+        ["requests", f"{data['requests']:,} ({data['refused']} refused or failed)"],
+        ["requests/s, median and range of ten-second pieces", _range(data["rate"])],
+        ["resident memory, first to last sample", f"{mebibytes(sizes[0])} to {mebibytes(sizes[-1])} MiB"],
+        ["slope after settling", f"{line['slope_per_minute'] / 1024:+.1f} KiB a minute"],
+        ["grown after settling", f"{line['grown'] / (1 << 20):+.2f} MiB: {verdict} (flat is below 2%)"],
+    ]
+
+
+def _range(spread: Data) -> str:
+    return f"{figure(spread['median'])} ({figure(spread['low'])} to {figure(spread['high'])})"
+
+
+def polite(data: Data) -> Table:
+    """One row an abuse: the polite client's p99 (and how many times quiet) beside it, for each server."""
+    keys = list(data["servers"])
+    table = [["the other clients send", *(f"{title(key)}: p99" for key in keys)]]
+    for case in data["cases"]:
+        row = [case]
+        for key in keys:
+            one = data["servers"][key].get(case)
+            row.append(_manners(one) if one else "-")
+        table.append(row)
+    return table
+
+
+def _manners(one: Data) -> str:
+    text = micros(one["p99_us"])
+    if "p99_each_us" in one:
+        text += f" ({micros(min(one['p99_each_us']))} to {micros(max(one['p99_each_us']))})"
+    if "over_quiet" in one:
+        text += f" ({one['over_quiet']:.1f}x)"
+    if one["failed"]:
+        text += f", {one['failed']} unanswered"
+    if one.get("grown", 0) > 64 << 20:
+        text += f", +{mebibytes(one['grown'])} MiB"
+    return text + (f", then {one['after']}" if one.get("after", "well") != "well" else "")
+
+
+TABLES = {
+    "peers": peers,
+    "grpc": grpc,
+    "image": image,
+    "heavy": heavy,
+    "start": start,
+    "polite": polite,
+    "soak": soak,
+}
+
+
+def plain(table: Table) -> str:
+    """A table for a terminal."""
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    lines = []
+    for number, row in enumerate(table):
+        first = row[0].ljust(widths[0])
+        lines.append(
+            "  " + "  ".join([first, *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+        )
+        if number == 0:
+            lines.append("  " + "  ".join("-" * w for w in widths))
+    return "\n".join(lines)
+
+
+def markdown(table: Table) -> str:
+    """A table for a page."""
+    head, *rows = table
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, rule, *rows))
