@@ -1,0 +1,98 @@
+"""The README's commands are run, and what it shows is what comes back."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from serving import MODELYARD
+
+ROOT = Path(__file__).parents[2]
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+def shown_after(start: str) -> tuple[str, str]:
+    """The block that holds ``start``, and the output that stands under it."""
+    for at, (kind, text) in enumerate(BLOCKS):
+        if start in text and kind != "text":
+            kind, output = BLOCKS[at + 1]
+            assert kind == "text"
+            return text, output
+    raise AssertionError(f"the README has no block with {start!r}")
+
+
+def steady(text: str) -> str:
+    """Without what differs from run to run: times, and the noise of the machine."""
+    text = re.sub(r"after [\d.]+ s", "after N s", text)
+    text = re.sub(r"\b\d+(\.\d+)? (us|ms)\b", "N us", text)
+    return re.sub(r"127\.0\.0\.1:\d+", "HOST", text).strip()
+
+
+@pytest.fixture(scope="module")
+def tour(tmp_path_factory):
+    """The tour's own first block, on free ports: the folder, the server's output, its port."""
+    folder = tmp_path_factory.mktemp("tour")
+    block, shown = shown_after("modelyard serve iris_model.pkl")
+    assert "python examples/iris.py" in block
+    subprocess.run(
+        [sys.executable, ROOT / "examples" / "iris.py"], cwd=folder, check=True, capture_output=True
+    )
+    process = subprocess.Popen(
+        [MODELYARD, "serve", "iris_model.pkl", "--http-port", "0", "--grpc-port", "0"],
+        cwd=folder, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "MODELYARD_HOME": str(folder / "home")},
+    )  # fmt: skip
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith("Ctrl-C"):
+            break
+    said = "".join(lines)
+    yield folder, said, shown, re.search(r"http://127\.0\.0\.1:(\d+)/docs", said).group(1)
+    process.terminate()
+    assert process.wait(20) == 0
+    process.stdout.close()
+
+
+def test_serve_says_what_the_readme_shows(tour):
+    _, said, shown, _ = tour
+    assert steady(said) == steady(shown)
+
+
+@pytest.mark.parametrize("start", ["/predict -d", "/v2/models/iris/infer -d"])
+def test_the_curl_lines_answer_what_the_readme_shows(tour, start):
+    _, _, _, port = tour
+    command, shown = shown_after(f"curl -s http://127.0.0.1:8000{start}")
+    done = subprocess.run(
+        ["bash", "-c", command.replace(":8000", f":{port}")],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert done.stdout.strip() == shown.strip()
+
+
+def test_the_line_to_paste_works(tour):
+    _, said, _, _ = tour
+    command = re.search(r"try +(curl .*)", said).group(1)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=30, check=True)
+    assert '"predictions":[{"label":' in done.stdout
+
+
+def test_the_python_block_runs(tour):
+    _, _, _, port = tour
+    program, shown = shown_after("from modelyard.client import Client")
+    done = subprocess.run(
+        [sys.executable, "-c", program.replace(":8000", f":{port}")],
+        capture_output=True, text=True, timeout=30, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == shown.strip()
+
+
+def test_the_links_lead_somewhere():
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
