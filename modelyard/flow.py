@@ -91,6 +91,7 @@ class Wishes:
         trust: go on where this kernel cannot confine a child.
         limits: what a child may use.
         tolerance: how close the compiled graph must come.
+        options: what else was said of the file, plain JSON values, see ``formats.opened.Ask``.
     """
 
     sample: Path | None = None
@@ -98,6 +99,7 @@ class Wishes:
     trust: bool = False
     limits: OpenLimits = field(default_factory=OpenLimits)
     tolerance: Tolerance = field(default_factory=Tolerance)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +167,7 @@ def open_runtime(prepared: Prepared, wishes: Wishes) -> Runner:
         return opened
     sample = read_rows(wishes.sample) if wishes.sample is not None else None
     where = prepared.source.resolve()
-    values, arrays = open_values(where, prepared.sniffed, sample=sample)
+    values, arrays = open_values(where, prepared.sniffed, sample=sample, options=wishes.options)
     policy = replace(wishes.limits.policy(), read=(where,), cpu_s=None, wall_s=None)
     opened = runtime.open(
         HOST_TARGET, values, arrays, prepared.signature, policy, trust=wishes.trust, run_s=HOST_RUN_S
@@ -237,6 +239,7 @@ def _original_road(job: _Job) -> tuple[Bundle, CompileReport]:
         job.sniffed,
         policy=job.wishes.limits.policy(),
         sample=job.sample,
+        options=job.wishes.options,
         trust=job.wishes.trust,
         on_progress=job.say,
     ) as original:
@@ -322,6 +325,7 @@ def _key(source: Path, sniffed: Sniffed, wishes: Wishes) -> str:
             "source": sha256_of_stream(stream),
             "format": sniffed.format,
             "native": wishes.native,
+            "options": dict(wishes.options),
         }
     if sniffed.format == "onnx":
         # Weights that lie beside the graph are part of it.

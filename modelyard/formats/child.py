@@ -17,6 +17,7 @@ from modelyard.core.errors import InternalError
 from modelyard.formats.estimator.convert import convert
 from modelyard.formats.estimator.describe import describe
 from modelyard.formats.estimator.study import Sample, Studied, study
+from modelyard.formats.opened import Ask, OpenedModel
 from modelyard.formats.table import FORMATS
 
 if TYPE_CHECKING:
@@ -31,25 +32,32 @@ class Desk:
     """The one open file of this child."""
 
     def __init__(self) -> None:
-        self._studied: Studied | None = None
+        self._model: Studied | OpenedModel | None = None
 
     def open(self, values: dict[str, Any], arrays: list[Array]) -> tuple[dict[str, Any], Sequence[Array]]:
-        """Load and describe: ``{path, format, trusted_types?, sample?}`` and the sample's columns.
+        """Load and describe: ``{path, format, trusted_types?, options?, sample?}`` and the sample's columns.
 
         Raises:
             FileError: what is wrong with the file.
         """
         loader = FORMATS.load(values["format"])
-        model, notes = loader(values["path"], values.get("trusted_types") or ())
         names = values.get("sample")
         sample = None if names is None else Sample(tuple(names) or _numbered(arrays), tuple(arrays))
-        studied = self._studied = study(model, sample)
-        rows = studied.training_rows()
+        ask = Ask(tuple(values.get("trusted_types") or ()), values.get("options") or {}, sample)
+        model, notes = loader(values["path"], ask)
+        more: Sequence[str] = ()
+        rows = None
+        if isinstance(model, OpenedModel):
+            self._model = model
+            about = model.describe()
+        else:
+            self._model = studied = study(model, sample)
+            about, more, rows = describe(model, studied), studied.notes, studied.training_rows()
         answer = {
-            "description": describe(model, studied),
-            "signature": studied.signature.to_json(),
-            "profile": studied.profile.to_json(),
-            "notes": [*notes, *studied.notes],
+            "description": about,
+            "signature": self._model.signature.to_json(),
+            "profile": self._model.profile.to_json(),
+            "notes": [*notes, *more],
         }
         return answer, [] if rows is None else [rows]
 
@@ -60,7 +68,9 @@ class Desk:
             NotConvertible: why there is none.
         """
         del values, arrays
-        return {}, [np.frombuffer(convert(self._open()), dtype=np.uint8)]
+        model = self._open()
+        graph = convert(model) if isinstance(model, Studied) else model.convert()
+        return {}, [np.frombuffer(graph, dtype=np.uint8)]
 
     def predict(self, values: dict[str, Any], arrays: list[Array]) -> tuple[dict[str, Any], Sequence[Array]]:
         """The original's answer.
@@ -72,10 +82,10 @@ class Desk:
         del values
         return {}, self._open().predict(arrays)
 
-    def _open(self) -> Studied:
-        if self._studied is None:
+    def _open(self) -> Studied | OpenedModel:
+        if self._model is None:
             raise InternalError("no file is open in this child")
-        return self._studied
+        return self._model
 
 
 def _numbered(arrays: list[Array]) -> tuple[str, ...]:

@@ -14,18 +14,20 @@ from modelyard.core.errors import CorruptFile, MissingExtra, NotConvertible, Uns
 from modelyard.formats.names import SKOPS_REVIEWED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
+
+    from modelyard.formats.opened import Ask
 
 _NOTES = 8
 
 
-def load_onnx(path: str, trusted: Sequence[str]) -> tuple[bytes, list[str]]:
+def load_onnx(path: str, ask: Ask) -> tuple[bytes, list[str]]:
     """The graph as it lies in the file; nothing is built."""
-    del trusted
+    del ask
     return Path(path).read_bytes(), []
 
 
-def load_pickle(path: str, trusted: Sequence[str]) -> tuple[Any, list[str]]:
+def load_pickle(path: str, ask: Ask) -> tuple[Any, list[str]]:
     """A pickle, cloudpickle or (compressed) joblib file.
 
     Raises:
@@ -34,12 +36,12 @@ def load_pickle(path: str, trusted: Sequence[str]) -> tuple[Any, list[str]]:
         NotConvertible: it needs classes of the program that wrote it.
         UnsafeFile: it tried what the sandbox forbids.
     """
-    del trusted
-    return _guarded(lambda: _unpickle(path))
+    del ask
+    return guarded(lambda: _unpickle(path))
 
 
-def load_skops(path: str, trusted: Sequence[str]) -> tuple[Any, list[str]]:
-    """A skops archive; only reviewed types and those named in ``trusted`` are built.
+def load_skops(path: str, ask: Ask) -> tuple[Any, list[str]]:
+    """A skops archive; only reviewed types and those in ``ask.trusted`` are built.
 
     Raises:
         UnsafeFile: it names other types; they are listed.
@@ -49,7 +51,7 @@ def load_skops(path: str, trusted: Sequence[str]) -> tuple[Any, list[str]]:
         from skops import io
 
         asked = io.get_untrusted_types(file=path)
-        strange = [name for name in asked if name not in SKOPS_REVIEWED and name not in trusted]
+        strange = [name for name in asked if name not in SKOPS_REVIEWED and name not in ask.trusted]
         if strange:
             raise UnsafeFile(
                 f"the file names types that are not trusted: {', '.join(strange[:12])}; "
@@ -57,7 +59,7 @@ def load_skops(path: str, trusted: Sequence[str]) -> tuple[Any, list[str]]:
             )
         return io.load(path, trusted=asked)
 
-    return _guarded(load)
+    return guarded(load)
 
 
 def _unpickle(path: str) -> Any:
@@ -69,7 +71,7 @@ def _unpickle(path: str) -> Any:
     return joblib.load(path)
 
 
-def _guarded(load: Callable[[], Any]) -> tuple[Any, list[str]]:
+def guarded(load: Callable[[], Any]) -> tuple[Any, list[str]]:
     """Run a loader; turn what it raises into the error that helps, and its warnings into notes."""
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")

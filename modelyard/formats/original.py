@@ -16,7 +16,7 @@ from modelyard.formats.rows import typed
 from modelyard.sandbox.child import Child
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -33,13 +33,19 @@ HOST_TARGET = "modelyard.formats.child:host_verbs"
 
 
 def open_values(
-    path: Path, sniffed: Sniffed, *, sample: Rows | None = None, trusted_types: Sequence[str] = ()
+    path: Path,
+    sniffed: Sniffed,
+    *,
+    sample: Rows | None = None,
+    trusted_types: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Any], list[Array]]:
     """The call "open" of either target: its values and arrays."""
     values: dict[str, Any] = {
         "path": str(path),
         "format": sniffed.format,
         "trusted_types": list(trusted_types),
+        "options": dict(options or {}),
         "sample": None,
     }
     if sample is None or sample.tensor is not None:
@@ -81,6 +87,7 @@ class Original:
         policy: Policy,
         sample: Rows | None = None,
         trusted_types: Sequence[str] = (),
+        options: Mapping[str, Any] | None = None,
         trust: bool = False,
         on_progress: Callable[[str, float | None], None] | None = None,
     ) -> Self:
@@ -92,6 +99,7 @@ class Original:
             policy: limits of the child; reading the file itself is added to it.
             sample: rows from the user, for models that do not say what they take.
             trusted_types: types that a skops file may build besides the reviewed ones.
+            options: what the operator said of the file, see ``opened.Ask``.
             trust: open it even where the kernel cannot confine a child.
             on_progress: hears what is being done.
 
@@ -102,7 +110,9 @@ class Original:
         if sniffed.format == "onnx":
             raise NotConvertible(f"{path} is ONNX already; it is served as it is")
         where = path.resolve()
-        values, arrays = open_values(where, sniffed, sample=sample, trusted_types=trusted_types)
+        values, arrays = open_values(
+            where, sniffed, sample=sample, trusted_types=trusted_types, options=options
+        )
         child = Child.start(TARGET, replace(policy, read=(*policy.read, where)), trust=trust)
         try:
             reply = child.call("open", values, arrays, on_progress=on_progress)

@@ -1,6 +1,6 @@
 """The formats that can be opened: ``name -> "module:attr"``, each a loader that runs in the child only.
 
-A loader is ``(path, trusted) -> (object, notes)``. ONNX needs none: its file is the graph.
+A loader is ``(path, ask) -> (object, notes)``, see ``opened.py``. ONNX needs none: its file is the graph.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from modelyard.core.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    Loader: TypeAlias = Callable[[str, Sequence[str]], tuple[Any, list[str]]]
+    from modelyard.formats.opened import Ask
+
+    Loader: TypeAlias = Callable[[str, Ask], tuple[Any, list[str]]]
 
 FORMATS: Table[Loader] = Table(
     {

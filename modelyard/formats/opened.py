@@ -1,0 +1,60 @@
+"""What a loader is asked, and what it answers when it knows the whole model itself.
+
+A loader is one function ``(path, ask) -> (object, notes)``, a row of ``FORMATS``, and runs in the child only.
+It may answer any object with ``predict`` or ``transform``: ``estimator/study.py`` finds out the rest. Or it
+answers an ``OpenedModel``, which says for itself what it takes and gives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from modelyard.core.profile import Profile
+    from modelyard.core.signature import Signature
+    from modelyard.core.tensor import Array
+    from modelyard.formats.estimator.study import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What the operator said about a file.
+
+    Args:
+        trusted: types that a skops file may build besides the reviewed ones.
+        options: what else was said, plain JSON values: ``input`` (``name:dtype[shape]`` lines), ``module``.
+        sample: real rows, for models that do not say what they take.
+    """
+
+    trusted: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    sample: Sample | None = None
+
+
+@runtime_checkable
+class OpenedModel(Protocol):
+    """A model that describes itself."""
+
+    signature: Signature
+    profile: Profile
+
+    def describe(self) -> dict[str, Any]:
+        """Plain facts for a report; "class" must be among them."""
+
+    def predict(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
+        """The original's own answer to rows that fit the signature.
+
+        Raises:
+            BadInput: rows that it does not take.
+            ModelFailed: the model raised.
+        """
+
+    def convert(self) -> bytes:
+        """The ONNX graph, with exactly this signature.
+
+        Raises:
+            NotConvertible: why there is none.
+        """
