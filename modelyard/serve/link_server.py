@@ -230,17 +230,18 @@ class LinkServer:
 def listen_unix(path: Path) -> socket.socket:
     """A listening socket that only this user may connect to.
 
-    The address of a Unix socket has 107 bytes; through the folder's descriptor any path fits.
+    The address of a Unix socket has 107 bytes; through the folder's descriptor any path fits. It gets its
+    name when it listens already: who finds it and is refused may take it for a dead one's and remove it.
     """
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    aside = f".{path.name}.{os.getpid()}"
     try:
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
         listening.setblocking(False)
-        listening.bind(f"/proc/self/fd/{folder}/{path.name}")
-        path.chmod(0o600)
+        listening.bind(f"/proc/self/fd/{folder}/{aside}")
+        os.chmod(aside, 0o600, dir_fd=folder)
         listening.listen(8)
+        os.rename(aside, path.name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
         listening.close()
         raise
