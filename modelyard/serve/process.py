@@ -15,12 +15,11 @@ import signal
 import sys
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import uvloop
 
 from modelyard.core.limits import WireLimits
-from modelyard.engine import run as engine
 from modelyard.engine.batcher import Batcher
 from modelyard.engine.limits import QueueLimits
 from modelyard.monitor.counters import ModelCounters
@@ -40,17 +39,9 @@ if TYPE_CHECKING:
     from modelyard.core.signature import Signature
     from modelyard.core.tensor import Array
     from modelyard.serve.grpc import GrpcListener
+    from modelyard.serve.opened import Runner
 
 log = logging.getLogger("modelyard.serve")
-
-
-class Runner(engine.Runner, Protocol):
-    """What the engine runs, as an opened model that names its platform and can be let go of."""
-
-    platform: str
-
-    def close(self) -> None:
-        """Let go of it."""
 
 
 @dataclass(frozen=True, slots=True)
