@@ -88,16 +88,23 @@ class Bundle:
         return name in self.parts
 
 
-def write_bundle(place: Path, facts: Mapping[str, Any], parts: Mapping[str, bytes | Path]) -> Bundle:
+def write_bundle(
+    place: Path,
+    facts: Mapping[str, Any],
+    parts: Mapping[str, bytes | Path],
+    *,
+    expected: Mapping[str, str] | None = None,
+) -> Bundle:
     """Write a bundle at ``place``; what is there already is replaced.
 
     Args:
         place: the folder to be made.
         facts: plain JSON values.
         parts: file name -> content, or a file to be copied; it is never in memory whole.
+        expected: file name -> the digest that it must have, for some of the parts.
 
     Raises:
-        CorruptFile: names that may not be, or a file to be copied that is no ordinary one.
+        CorruptFile: names that may not be, or a file to be copied that is no ordinary one or was changed.
     """
     for name in parts:
         check_part_name(name)
@@ -110,6 +117,8 @@ def write_bundle(place: Path, facts: Mapping[str, Any], parts: Mapping[str, byte
                 digest, size = _write(target, BytesIO(content))
             else:
                 digest, size = copy_file(content, target)
+            if expected is not None and expected.get(name, digest) != digest:
+                raise CorruptFile(f"{name} was changed while it was read; try again")
             files[name] = {"sha256": digest, "size": size}
         raw = canonical({"format": FORMAT, "facts": facts, "files": files})
         _write(aside / MANIFEST, BytesIO(raw))

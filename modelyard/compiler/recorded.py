@@ -34,10 +34,10 @@ COARSE = 2e-2
 MARGIN = 0.5
 """The share of the tolerance that may be used up on the machine that records: another one needs the rest."""
 
-ROWS, POOL_ROWS = 8, 64
+ROWS, POOL_ROWS = 8, 16
 """Rows to record, and rows to choose them from."""
 
-UNREPEATABLE = "the model answers the same rows differently each time, so its answers cannot be checked on another machine"
+UNREPEATABLE = "the model answers the same rows differently each time: no answers are kept to check it by"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +82,11 @@ def record_agreed(
     Raises:
         ChildFailed: a model broke a limit.
     """
-    found = ask(original, tuple(array[:POOL_ROWS] for array in rows))
+    pool = tuple(array[: ROWS if candidate is None else POOL_ROWS] for array in rows)
+    found = ask(original, pool)
     if not found.answered.any():
         return None
-    kept = tuple(array[:POOL_ROWS][found.answered] for array in rows)
+    kept = tuple(array[found.answered] for array in pool)
     if candidate is not None and kept:
         kept = _agreed(found.outputs, candidate, kept, signature, MARGIN * tolerance) or kept
     kept = tuple(np.ascontiguousarray(array[:ROWS]) for array in kept)
