@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from modelyard.core.errors import BadInput, IllegalMove, ModelNotFound
+from modelyard.core.errors import BadInput, IllegalMove, VersionNotFound
 from modelyard.core.routing import WHOLE
 from modelyard.deploy.plan import VERBS, Order, plan, replay
 from modelyard.deploy.release import KEPT_LIVES, Entry, Release, parse_weight, show_weight
@@ -108,7 +108,7 @@ def test_only_ready_versions_carry_traffic(verb, state):
 
 def test_an_unknown_version_is_not_found():
     for verb in ("release", "withdraw", "retire", "restore"):
-        with pytest.raises(ModelNotFound, match="iris has no version 9"):
+        with pytest.raises(VersionNotFound, match="iris has no version 9"):
             plan(Release("iris"), Order(verb, 9), READY)
 
 
@@ -161,7 +161,7 @@ class Yard(RuleBasedStateMachine):
         old, states = self.release, dict(self.states)
         try:
             done = plan(old, order, self.states)
-        except (IllegalMove, ModelNotFound):
+        except (IllegalMove, VersionNotFound):
             assert (self.release, self.states) == (old, states)
             return
         assert done.sentence
