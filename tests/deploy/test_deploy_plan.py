@@ -123,6 +123,15 @@ def test_retiring_drains_first():
     assert back.states == ((1, "ready"),)
 
 
+def test_off_answers_nobody_and_forgets_nothing():
+    done = after(("release", 1), ("release", 2), ("canary", 3, 500), ("shadow", 4), ("off",))
+    assert (done.entries, done.before, done.split()) == ((), (1, 2), None)
+    assert not plan(done, Order("off"), READY).changed
+    assert plan(done, Order("release", 2), READY).release.before == (1,)
+    assert plan(done, Order("release", 3), READY).release.before == (1, 2)
+    assert "nothing is live" in refused(done, "rollback")
+
+
 def test_the_memory_of_lives_is_bounded():
     release = after(*(("release", 1 + turn % 2) for turn in range(3 * KEPT_LIVES)))
     assert len(release.before) == KEPT_LIVES
@@ -155,6 +164,7 @@ class Yard(RuleBasedStateMachine):
         self.states = dict.fromkeys(range(1, 6), "ready")
         self.orders = []
         self.lives = []
+        self.on = False
 
     @rule(order=ORDERS)
     def move(self, order):
@@ -183,8 +193,12 @@ class Yard(RuleBasedStateMachine):
 
     def follow(self, order, old):
         """The stack: what was live, in order."""
-        if order.verb == "release":
-            self.lives.append(order.version)
+        if order.verb == "off":
+            self.on = False
+        elif order.verb == "release":
+            if self.on or self.lives[-1:] != [order.version]:
+                self.lives.append(order.version)
+            self.on = True
         elif order.verb == "promote":
             self.lives.append(old.canary.version)
         elif order.verb == "rollback" and not (old.canary and order.version in {None, old.live}):
@@ -203,8 +217,8 @@ class Yard(RuleBasedStateMachine):
 
     @invariant()
     def the_stack_agrees(self):
-        assert self.release.live == (self.lives[-1] if self.lives else None)
-        assert self.release.before == tuple(self.lives[:-1])
+        assert self.release.live == (self.lives[-1] if self.on else None)
+        assert self.release.before == tuple(self.lives[:-1] if self.on else self.lives)
 
     @invariant()
     def what_carries_traffic_may(self):
