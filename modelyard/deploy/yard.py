@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from modelyard.artifact.tarball import ImportLimits, import_bundle, save_bundle
-from modelyard.core.errors import Conflict, CorruptFile, VersionNotFound
+from modelyard.core.errors import BadInput, Conflict, CorruptFile, VersionNotFound
 from modelyard.core.ref import ModelRef, check_name
 from modelyard.core.signature import Signature
 from modelyard.deploy.compare import compare
 from modelyard.deploy.current import Current, Outcome, read_row, write_entries, write_evidence
 from modelyard.deploy.plan import plan
 from modelyard.deploy.release import CANARY, Release
+from modelyard.deploy.wanted import Changes, want
 from modelyard.store.blobs.table import open_blobs
 from modelyard.store.bundles import read_contents
 from modelyard.store.collect import GRACE_S, collect
@@ -51,29 +52,6 @@ CARRY = ("ready",)
 """States in which a version may carry traffic."""
 
 _PAGE = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """One model as a host should hold it.
-
-    Args:
-        model: its row.
-        current: what is in force; revision 0 when nothing was ever released.
-        versions: those to hold loaded: in the order of ``Current.needed``.
-    """
-
-    model: Model
-    current: Current
-    versions: tuple[Version, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What changed after a change number: ask again with ``change``."""
-
-    change: int
-    models: tuple[Wanted, ...]
 
 
 class Yard:
@@ -268,7 +246,9 @@ class Yard:
         current = self.released(model)
         if expected is not None and expected != current.revision:
             raise _conflict(current, expected)
-        order = self._resolve(order, current, found.last_version)
+        order = _resolve(order, current, found.last_version)
+        if rollout is not None and (order.verb, order.version) != ("canary", rollout.version):
+            raise BadInput("a rollout belongs to the canary that it lets grow")
         states = self._states(current, order, found.last_version)
         done = plan(current.release, order, states)
         if order.verb != "canary":
@@ -290,13 +270,9 @@ class Yard:
         )
         return Outcome(read_row(row), done.sentence, changed=True)
 
-    def _resolve(self, order: Order, current: Current, newest: int) -> Order:
+    def resolve(self, model: str, order: Order) -> Order:
         """An order with its version: a growing canary's own, else the newest."""
-        if order.version is not None or order.verb not in {"release", "canary", "shadow"}:
-            return order
-        canary = current.release.canary
-        on_trial = canary is not None and order.verb == CANARY
-        return replace(order, version=canary.version if canary and on_trial else newest)
+        return _resolve(order, self.released(model), self.index.get_model(model).last_version)
 
     def _states(self, current: Current, order: Order, newest: int) -> dict[int, str]:
         """The states of the versions that the order can be about; the newest ones for its messages."""
@@ -326,7 +302,7 @@ class Yard:
         pairs = [(name, number) for name, current in currents.items() for number in current.needed]
         versions = self.index.versions_of(pairs)
         return Changes(
-            max(change, since), tuple(_wanted(model, currents.get(model.name), versions) for model in found)
+            max(change, since), tuple(want(model, currents.get(model.name), versions) for model in found)
         )
 
     def draining(self) -> tuple[Version, ...]:
@@ -366,10 +342,12 @@ class Yard:
         return self.index.verify_audit()
 
 
-def _wanted(model: Model, current: Current | None, versions: Mapping[tuple[str, int], Version]) -> Wanted:
-    now = current or Current(Release(model.name))
-    there = [versions.get((model.name, number)) for number in now.needed]
-    return Wanted(model, now, tuple(version for version in there if version is not None and not version.gone))
+def _resolve(order: Order, current: Current, newest: int) -> Order:
+    if order.version is not None or order.verb not in {"release", "canary", "shadow"}:
+        return order
+    canary = current.release.canary
+    on_trial = canary is not None and order.verb == CANARY
+    return replace(order, version=canary.version if canary and on_trial else newest)
 
 
 def _conflict(current: Current, expected: int) -> Conflict:
