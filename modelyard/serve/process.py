@@ -138,9 +138,10 @@ class Server:
             plane,
             self._version,
             load_pages(lambda: self._openapi(plane)),
-            lambda: metrics_page(plane, http.open_connections, budget.held),
+            lambda: metrics_page(plane),
         )
         http = HttpListener(surface, HttpLimits(body_bytes=options.limits.body_bytes), budget, listener_error)
+        plane.gauges = lambda: (http.open_connections, budget.held)
         rpc = RpcSurface(plane, self._version)
         http_port = await http.open(options.host, options.http_port)
         grpc: GrpcListener | None = None
@@ -153,7 +154,6 @@ class Server:
             if loaded is None:
                 return 0
             await self._publish(loop, plane, loaded)
-            surface.publish()
             log.debug("ready %.2f s after the ports were bound", monotonic() - started)
             self._announce(loaded, http_port, grpc_port)
             _settle_memory()
