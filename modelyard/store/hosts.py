@@ -53,13 +53,14 @@ def beat(database: Database, host: Host) -> None:
         TooLarge: it says more than ``MOST_BYTES``.
         Unavailable: the database does not answer.
     """
+    state, sums = canonical(host.state).decode(), canonical(host.sums).decode()
     values = {
         "name": check_name(host.name),
         "seen_at": micros(host.seen_at),
-        "state": canonical(host.state).decode(),
-        "sums": canonical(host.sums).decode(),
+        "state": state,
+        "sums": sums,
     }
-    said = len(values["state"]) + len(values["sums"])
+    said = len(state) + len(sums)
     if said > MOST_BYTES:
         raise TooLarge(f"host {host.name} says {said} characters of itself, the limit is {MOST_BYTES}")
     insert = (sqlite if database.is_sqlite else postgresql).insert(HOSTS).values(values)
