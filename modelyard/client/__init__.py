@@ -9,14 +9,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from modelyard.client.admin import AdminClient
     from modelyard.client.call import ModelInfo, ServerInfo
     from modelyard.client.client import AsyncClient, Client
     from modelyard.client.errors import BadReply, Unreachable
     from modelyard.client.prediction import Prediction
 
-__all__ = ["AsyncClient", "BadReply", "Client", "ModelInfo", "Prediction", "ServerInfo", "Unreachable"]
+__all__ = [
+    "AdminClient",
+    "AsyncClient",
+    "BadReply",
+    "Client",
+    "ModelInfo",
+    "Prediction",
+    "ServerInfo",
+    "Unreachable",
+]
 
 _HOME = {
+    "AdminClient": "admin",
     "AsyncClient": "client",
     "BadReply": "errors",
     "Client": "client",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from modelyard.core.errors import IllegalMove, ModelNotFound
+from modelyard.core.errors import IllegalMove, VersionNotFound
 from modelyard.core.routing import WHOLE
 from modelyard.deploy.release import CANARY, LIVE, SHADOW, Entry, Release, build, show_weight
 from modelyard.deploy.states import RELEASE, VERSION
@@ -69,7 +69,7 @@ def plan(release: Release, order: Order, states: States) -> Plan:
 
     Raises:
         IllegalMove: the order may not follow what is in force.
-        ModelNotFound: no such version.
+        VersionNotFound: no such version.
     """
     return VERBS[order.verb](release, order, states)
 
@@ -95,7 +95,7 @@ def _ready(release: Release, order: Order, states: States) -> int:
         raise IllegalMove(f"{order.verb} {release.model}: say which version; {release.in_force()}")
     if version not in states:
         known = ", ".join(str(one) for one in sorted(states)[-5:]) or "none"
-        raise ModelNotFound(f"{release.model} has no version {version}; the newest are: {known}")
+        raise VersionNotFound(f"{release.model} has no version {version}; the newest are: {known}")
     if states[version] != "ready":
         way = ", ".join(VERSION.allowed(states[version])) or "none"
         raise IllegalMove(
@@ -209,7 +209,7 @@ def _withdraw(release: Release, order: Order, states: States) -> Plan:
     """A shadow or canary out; the live version goes on."""
     version = order.version
     if version is None or version not in states:
-        raise ModelNotFound(f"{release.model} has no version {version}; in force: {release.in_force()}")
+        raise VersionNotFound(f"{release.model} has no version {version}; in force: {release.in_force()}")
     role = release.role_of(version)
     if role == LIVE:
         raise _refuse(release, order, f"version {version} is live; release another or roll back")
@@ -221,11 +221,19 @@ def _withdraw(release: Release, order: Order, states: States) -> Plan:
     return Plan(after, f"version {version} of {release.model} is off")
 
 
+def _off(release: Release, order: Order, states: States) -> Plan:  # noqa: ARG001 - the shape of every verb
+    """Nothing is released any more; what was live is remembered."""
+    if not release.entries:
+        return Plan(release, f"nothing of {release.model} is released already", changed=False)
+    RELEASE.next(release.state, "off", release.model)
+    return Plan(build(release, None, None, ()), f"{release.model} is off; it answers nobody")
+
+
 def _retire(release: Release, order: Order, states: States) -> Plan:
     """A version out of use: its last requests end, then it is unloaded."""
     version = order.version
     if version is None or version not in states:
-        raise ModelNotFound(f"{release.model} has no version {version}; in force: {release.in_force()}")
+        raise VersionNotFound(f"{release.model} has no version {version}; in force: {release.in_force()}")
     if states[version] in {"draining", "retired"}:
         said = f"version {version} of {release.model} is {states[version]} already"
         return Plan(release, said, changed=False)
@@ -250,7 +258,7 @@ def _restore(release: Release, order: Order, states: States) -> Plan:
 def _state(release: Release, order: Order, states: States, wanted: str) -> Plan:
     version = order.version
     if version is None or version not in states:
-        raise ModelNotFound(f"{release.model} has no version {version}; in force: {release.in_force()}")
+        raise VersionNotFound(f"{release.model} has no version {version}; in force: {release.in_force()}")
     if states[version] == wanted:
         return Plan(release, f"version {version} of {release.model} is {wanted} already", changed=False)
     state = VERSION.next(states[version], order.verb, f"{version} of {release.model}")
@@ -265,6 +273,7 @@ VERBS: Mapping[str, Callable[[Release, Order, States], Plan]] = {
     "promote": _promote,
     "rollback": _rollback,
     "withdraw": _withdraw,
+    "off": _off,
     "retire": _retire,
     "drained": _drained,
     "restore": _restore,

@@ -146,4 +146,6 @@ def build(release: Release, live: int | None, canary: Entry | None, shadows: tup
     before = release.before
     if release.live is not None and release.live != live:
         before = (*before, release.live)[-KEPT_LIVES:]
+    elif release.live is None and live is not None and before[-1:] == (live,):
+        before = before[:-1]  # it was taken off and comes back: it is not its own predecessor
     return Release(release.model, release.number + 1, tuple(entries), before)

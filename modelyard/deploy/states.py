@@ -83,17 +83,20 @@ RELEASE = Lifecycle(
         ("none", "release"): "steady",
         ("none", "shadow"): "none",
         ("none", "withdraw"): "none",
+        ("none", "off"): "none",
         ("steady", "release"): "steady",
         ("steady", "canary"): "canary",
         ("steady", "shadow"): "steady",
         ("steady", "withdraw"): "steady",
         ("steady", "rollback"): "steady",
+        ("steady", "off"): "none",
         ("canary", "canary"): "canary",
         ("canary", "promote"): "steady",
         ("canary", "release"): "steady",  # of the canary itself; of another version it is refused
         ("canary", "shadow"): "canary",
         ("canary", "withdraw"): "steady",
         ("canary", "rollback"): "steady",
+        ("canary", "off"): "none",
     },
 )
 """What carries a model's traffic: nothing, one live version, or a live version and a canary."""

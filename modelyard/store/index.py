@@ -17,7 +17,7 @@ from modelyard.store import queries
 from modelyard.store.blobs.blob import check_digest
 from modelyard.store.ledger import Ledger
 from modelyard.store.limits import TEXT_CHARS, WHO_CHARS, check_release, check_text, page
-from modelyard.store.rows import Alias, Entry, Model, Release, Version, micros, moment_of
+from modelyard.store.rows import Alias, Entry, Model, Move, Release, Version, micros, moment_of
 from modelyard.store.schema import ALIASES, MODELS, PINS, RELEASE_ENTRIES, RELEASES, VERSION_BLOBS, VERSIONS
 
 if TYPE_CHECKING:
@@ -143,6 +143,21 @@ class Index(Ledger):
             self.record(connection, row.model_id, now, who, "state", f"{model}:{number}", detail)
             return queries.to_version(queries.version_row(connection, model, number))
 
+    def states_of(self, model: str, numbers: Collection[int]) -> dict[int, str]:
+        """The states of some of a model's versions; a version whose bundle was collected is "removed"."""
+        with self.database.read() as connection:
+            return queries.states(connection, model, numbers)
+
+    def versions_of(self, wanted: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Version]:
+        """Many versions of many models at one moment; those that are not there are left out."""
+        with self.database.read() as connection:
+            return queries.versions_of(connection, wanted)
+
+    def in_state(self, state: str) -> tuple[Version, ...]:
+        """Every version that is in a state and still has its bundle; for states that few are in."""
+        with self.database.read() as connection:
+            return queries.in_state(connection, state)
+
     # models and releases
 
     def get_model(self, name: str) -> Model:
@@ -180,6 +195,7 @@ class Index(Ledger):
         evidence: Mapping[str, Any] | None = None,
         *,
         states: Collection[str] | None = None,
+        moved: Sequence[Move] = (),
     ) -> Release:
         """Change what a model routes to, if nobody else did meanwhile.
 
@@ -191,6 +207,7 @@ class Index(Ledger):
             why: in words.
             evidence: what it was decided on, plain JSON values.
             states: the states from which a version may be released; None is any.
+            moved: versions that change their state with it, in the same transaction.
 
         Raises:
             Conflict: another release came first; it says whose and when.
@@ -219,6 +236,8 @@ class Index(Ledger):
             release_id = connection.execute(
                 sa.insert(RELEASES).values(made).returning(RELEASES.c.id)
             ).scalar_one()
+            for move in moved:
+                self._move(connection, found, move, now, who)
             _write_entries(connection, release_id, found, entries, states)
             connection.execute(sa.update(MODELS).where(MODELS.c.id == found.id).values(revision=revision))
             detail = {
@@ -227,6 +246,15 @@ class Index(Ledger):
             }  # fmt: skip
             self.record(connection, found.id, now, who, "release", model, detail)
         return Release(model, revision, tuple(entries), moment_of(at), who, why, json.loads(text))
+
+    def _move(self, connection: sa.Connection, model: sa.Row[Any], move: Move, now: int, who: str) -> None:
+        mine = (VERSIONS.c.model_id == model.id) & (VERSIONS.c.number == move.version)
+        query = sa.update(VERSIONS).where(mine, VERSIONS.c.state == move.before)
+        if not connection.execute(query.values(state=move.after, state_at=now)).rowcount:
+            row = queries.version_row(connection, model.name, move.version)
+            raise IllegalMove(f"{model.name}:{move.version} is {row.state}, not {move.before}; look again")
+        detail = {"from": move.before, "to": move.after}
+        self.record(connection, model.id, now, who, "state", f"{model.name}:{move.version}", detail)
 
     def history(self, model: str, before: int | None = None, limit: int = 100) -> tuple[Release, ...]:
         """A page of a model's releases, newest first; ``before`` is the last revision of the page before."""

@@ -50,7 +50,8 @@ def check_release(entries: Sequence[Entry], who: str, why: str, evidence: Mappin
             raise BadInput(f"{entry.role[:40]!r} is no role; roles are {', '.join(ROLES)}")
         if not 0 <= entry.weight <= MOST_WEIGHT:
             raise BadInput(f"a weight is a whole number from 0 to {MOST_WEIGHT}, not {entry.weight}")
-    if entries and not any(entry.weight for entry in entries if entry.role != "shadow"):
+    answering = [entry.weight for entry in entries if entry.role != "shadow"]
+    if (answering or any(entry.weight for entry in entries)) and not any(answering):
         raise BadInput("no version of this release would answer; give one that is no shadow a weight above 0")
     try:
         text = canonical(evidence).decode()

@@ -13,7 +13,7 @@ from modelyard.store.rows import Alias, Entry, Model, Release, Version, moment_o
 from modelyard.store.schema import ALIASES, MODELS, RELEASE_ENTRIES, RELEASES, VERSIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
 _CHUNK = 500
 _VERSION = sa.select(VERSIONS, MODELS.c.name.label("model")).join(MODELS)
@@ -71,6 +71,39 @@ def versions(connection: sa.Connection, model: str, before: int | None, limit: i
     query = _VERSION.where(VERSIONS.c.model_id == found.id).order_by(VERSIONS.c.number.desc()).limit(limit)
     if before is not None:
         query = query.where(VERSIONS.c.number < before)
+    return tuple(to_version(row) for row in connection.execute(query))
+
+
+def states(connection: sa.Connection, model: str, numbers: Collection[int]) -> dict[int, str]:
+    """The states of these versions of a model."""
+    found = model_row(connection, model)
+    query = sa.select(VERSIONS.c.number, VERSIONS.c.state, VERSIONS.c.gone_at).where(
+        VERSIONS.c.model_id == found.id,
+        VERSIONS.c.number.in_([number for number in numbers if 0 < number < 2**31]),
+    )
+    return {row.number: row.state if row.gone_at is None else "removed" for row in connection.execute(query)}
+
+
+def versions_of(
+    connection: sa.Connection, wanted: Sequence[tuple[str, int]]
+) -> dict[tuple[str, int], Version]:
+    """These versions, by (model, number)."""
+    found: dict[tuple[str, int], Version] = {}
+    for at in range(0, len(wanted), _CHUNK):
+        part = wanted[at : at + _CHUNK]
+        named = sa.select(MODELS.c.name, MODELS.c.id).where(MODELS.c.name.in_({name for name, _ in part}))
+        ids = {row.name: row.id for row in connection.execute(named)}
+        pairs = [(ids[name], number) for name, number in part if name in ids]
+        if not pairs:
+            continue
+        query = _VERSION.where(sa.tuple_(VERSIONS.c.model_id, VERSIONS.c.number).in_(pairs))
+        found |= {(row.model, row.number): to_version(row) for row in connection.execute(query)}
+    return found
+
+
+def in_state(connection: sa.Connection, state: str) -> tuple[Version, ...]:
+    """Every version in a state."""
+    query = _VERSION.where(VERSIONS.c.state == state, VERSIONS.c.gone_at.is_(None)).order_by(VERSIONS.c.id)
     return tuple(to_version(row) for row in connection.execute(query))
 
 

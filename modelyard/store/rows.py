@@ -78,6 +78,15 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """A version's step from one state to another, which happens only from there."""
+
+    version: int
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """What a model routed to from ``at`` until its next release; a row that never changes.
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from modelyard.core.errors import BadInput, IllegalMove, ModelNotFound
+from modelyard.core.errors import BadInput, IllegalMove, VersionNotFound
 from modelyard.core.routing import WHOLE
 from modelyard.deploy.plan import VERBS, Order, plan, replay
 from modelyard.deploy.release import KEPT_LIVES, Entry, Release, parse_weight, show_weight
@@ -108,7 +108,7 @@ def test_only_ready_versions_carry_traffic(verb, state):
 
 def test_an_unknown_version_is_not_found():
     for verb in ("release", "withdraw", "retire", "restore"):
-        with pytest.raises(ModelNotFound, match="iris has no version 9"):
+        with pytest.raises(VersionNotFound, match="iris has no version 9"):
             plan(Release("iris"), Order(verb, 9), READY)
 
 
@@ -121,6 +121,15 @@ def test_retiring_drains_first():
     assert gone.states == ((1, "retired"),)
     back = plan(gone.release, Order("restore", 1), {**states, **dict(gone.states)})
     assert back.states == ((1, "ready"),)
+
+
+def test_off_answers_nobody_and_forgets_nothing():
+    done = after(("release", 1), ("release", 2), ("canary", 3, 500), ("shadow", 4), ("off",))
+    assert (done.entries, done.before, done.split()) == ((), (1, 2), None)
+    assert not plan(done, Order("off"), READY).changed
+    assert plan(done, Order("release", 2), READY).release.before == (1,)
+    assert plan(done, Order("release", 3), READY).release.before == (1, 2)
+    assert "nothing is live" in refused(done, "rollback")
 
 
 def test_the_memory_of_lives_is_bounded():
@@ -155,13 +164,14 @@ class Yard(RuleBasedStateMachine):
         self.states = dict.fromkeys(range(1, 6), "ready")
         self.orders = []
         self.lives = []
+        self.on = False
 
     @rule(order=ORDERS)
     def move(self, order):
         old, states = self.release, dict(self.states)
         try:
             done = plan(old, order, self.states)
-        except (IllegalMove, ModelNotFound):
+        except (IllegalMove, VersionNotFound):
             assert (self.release, self.states) == (old, states)
             return
         assert done.sentence
@@ -183,8 +193,12 @@ class Yard(RuleBasedStateMachine):
 
     def follow(self, order, old):
         """The stack: what was live, in order."""
-        if order.verb == "release":
-            self.lives.append(order.version)
+        if order.verb == "off":
+            self.on = False
+        elif order.verb == "release":
+            if self.on or self.lives[-1:] != [order.version]:
+                self.lives.append(order.version)
+            self.on = True
         elif order.verb == "promote":
             self.lives.append(old.canary.version)
         elif order.verb == "rollback" and not (old.canary and order.version in {None, old.live}):
@@ -203,8 +217,8 @@ class Yard(RuleBasedStateMachine):
 
     @invariant()
     def the_stack_agrees(self):
-        assert self.release.live == (self.lives[-1] if self.lives else None)
-        assert self.release.before == tuple(self.lives[:-1])
+        assert self.release.live == (self.lives[-1] if self.on else None)
+        assert self.release.before == tuple(self.lives[:-1] if self.on else self.lives)
 
     @invariant()
     def what_carries_traffic_may(self):
