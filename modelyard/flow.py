@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from modelyard.core.tensor import Array
     from modelyard.formats.rows import Rows
     from modelyard.formats.sniff import Sniffed
-    from modelyard.serve.process import Runner
+    from modelyard.serve.opened import Runner
 
     Progress: TypeAlias = Callable[[str, float | None], None]
     Inputs: TypeAlias = tuple[Array, ...]

@@ -147,6 +147,14 @@ class Batcher:
         self._times = times
         self._placement.learn(times)
 
+    def rest(self) -> bool:
+        """Let the thread of an idle model go; the next batch starts another. False while it is busy."""
+        if self._busy or self._queue.waiting or self.in_flight:
+            return False
+        self._bell = 0.0
+        self._worker.rest()
+        return True
+
     async def drain(self, timeout_s: float) -> bool:
         """Take no more jobs and finish those that are here; whether all were finished in time."""
         self._accepting = False

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import resource
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelyard.monitor.exposition import Exposition
+from modelyard.serve.memory import resident_bytes
 
 if TYPE_CHECKING:
     from modelyard.serve.dataplane import DataPlane
@@ -34,9 +34,3 @@ def metrics_page(plane: DataPlane, connections: int, bodies_bytes: int) -> bytes
     page.sample("process_start_time_seconds", _STARTED)
     page.sample("process_open_fds", len(os.listdir("/proc/self/fd")))
     return page.text()
-
-
-def resident_bytes() -> int:
-    """Resident memory of this process, in bytes."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
