@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from modelyard.artifact.bundle import Bundle
     from modelyard.control.fetching import Fetched
     from modelyard.core.routing import Split
-    from modelyard.deploy.yard import Changes, Wanted, Yard
+    from modelyard.deploy.wanted import Changes, Wanted
+    from modelyard.deploy.yard import Yard
     from modelyard.store.rows import Version
 
 log = logging.getLogger("modelyard.control")

@@ -48,15 +48,15 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class SocketName:
-    """The name of a worker's socket: its place, and how many came before it."""
+    """The name of a worker's socket: its berth, and how many came before it."""
 
-    place: int
+    berth: int
     serial: int
 
     @property
     def file(self) -> str:
         """The file's name."""
-        return f"worker-{self.place}-{self.serial}.sock"
+        return f"worker-{self.berth}-{self.serial}.sock"
 
 
 class RunFolder:
@@ -137,20 +137,16 @@ class RunFolder:
             return None
 
     def sockets(self) -> list[SocketName]:
-        """The sockets that lie there, alive or not, in the order of their places."""
+        """The sockets that lie there, alive or not, in the order of their berths."""
         found = [_SOCKET.fullmatch(name) for name in os.listdir(self.path)]
         names = [SocketName(int(one[1]), int(one[2])) for one in found if one]
-        return sorted(names, key=lambda name: (name.place, name.serial))
+        return sorted(names, key=lambda name: (name.berth, name.serial))
 
-    def connect(
-        self, name: SocketName, *, keep: bool = False, timeout_s: float = 2.0
-    ) -> socket.socket | None:
-        """A connection to a worker; None when nobody listens there, and then the file is removed.
+    def connect(self, name: SocketName, timeout_s: float = 2.0) -> socket.socket | None:
+        """A connection to a worker; None when nobody listens there.
 
-        Args:
-            name: its socket.
-            keep: leave the file: somebody may be about to listen.
-            timeout_s: how long to wait.
+        A worker's socket gets its name when it listens already: one that refuses belongs to a dead process,
+        and its file is removed.
         """
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         made.settimeout(timeout_s)
@@ -158,7 +154,7 @@ class RunFolder:
             made.connect(f"/proc/self/fd/{self._handle}/{name.file}")
         except OSError as error:
             made.close()
-            if error.errno == errno.ECONNREFUSED and not keep:
+            if error.errno == errno.ECONNREFUSED:
                 (self.path / name.file).unlink(missing_ok=True)
             return None
         return made

@@ -1,4 +1,4 @@
-"""What the supervisor keeps of a place and of the worker that holds it."""
+"""What the supervisor keeps of a berth and of the worker that holds it."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Running:
         return self.actual.settled and self.actual.generation >= generation
 
 
-class Place:
+class Berth:
     """One of the N workers: who holds it, who held it, what it waits for."""
 
     def __init__(self, number: int) -> None:

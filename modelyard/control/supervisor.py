@@ -1,6 +1,6 @@
 """The workers of one host: started, adopted, replaced, brought back.
 
-One rule: a place is never empty for want of a plan. Each place has one task that knows what it waits for: the
+One rule: a berth is never empty for want of a plan. Each berth has one task that knows what it waits for: the
 end of its worker, a wish to replace it, or the stop. A new worker serves before the old one is asked to go.
 """
 
@@ -16,7 +16,7 @@ from modelyard.control.child import Child, start
 from modelyard.control.connection import Connection, meet
 from modelyard.control.logs import LogTail, log_file
 from modelyard.control.run_folder import SocketName, pid_behind
-from modelyard.control.running import Crew, Place, Running, Start, arguments, restart_delay
+from modelyard.control.running import Berth, Crew, Running, Start, arguments, restart_delay
 from modelyard.serve.link import Actual, Drain
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Supervisor:
         self._folder = folder
         self._crew = crew
         self._start: Start | None = None
-        self.places = [Place(number) for number in range(count)]
+        self.berths = [Berth(number) for number in range(count)]
         self.leaving: set[Running] = set()
         self.generation = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -57,17 +57,17 @@ class Supervisor:
 
     @property
     def running(self) -> list[Running]:
-        """Those that hold a place, in its order."""
-        return [place.running for place in self.places if place.running is not None]
+        """Those that hold a berth, in its order."""
+        return [berth.running for berth in self.berths if berth.running is not None]
 
     @property
     def everyone(self) -> list[Running]:
-        """Those that hold a place, and those that are on their way in or out."""
+        """Those that hold a berth, and those that are on their way in or out."""
         return [*self.running, *self.leaving]
 
     def problems(self) -> list[str]:
         """What is wrong with the workers, a sentence each."""
-        return [place.problem for place in self.places if place.problem]
+        return [berth.problem for berth in self.berths if berth.problem]
 
     def send(self, message: ToWorker | bytes) -> None:
         """Tell every worker."""
@@ -75,7 +75,7 @@ class Supervisor:
             running.connection.send(message)
 
     async def adopt(self) -> None:
-        """Find the workers that an earlier control left; the first of each place holds it."""
+        """Find the workers that an earlier control left; the first of each berth holds it."""
         for name in self._folder.sockets():
             await self._meet(name)
 
@@ -94,30 +94,30 @@ class Supervisor:
                 return
             running = Running(name, child, connection, adopted=True)
             self.generation = max(self.generation, connection.hello.generation)
-            place = self.places[name.place] if name.place < len(self.places) else None
+            berth = self.berths[name.berth] if name.berth < len(self.berths) else None
             self._enter(running)
-            if place is None or place.running is not None or self._stopping:
+            if berth is None or berth.running is not None or self._stopping:
                 self._dismiss(running)
                 return
-            place.running, place.serial = running, name.serial
+            berth.running, berth.serial = running, name.serial
             log.info("worker %d was there already; it goes on", pid)
 
     def open(self, start: Start) -> None:
         """Start what is missing, replace what differs, and keep it so."""
         self._start = start
-        for place in self.places:
-            running = place.running
+        for berth in self.berths:
+            running = berth.running
             if running is not None:
                 hello = running.connection.hello
-                place.replace = (hello.options, hello.version) != (start.digest, start.version)
-            self._tasks.append(asyncio.ensure_future(self._keep(place)))
+                berth.replace = (hello.options, hello.version) != (start.digest, start.version)
+            self._tasks.append(asyncio.ensure_future(self._keep(berth)))
         self._tasks.append(asyncio.ensure_future(self._look_around()))
 
     def roll(self) -> None:
         """Replace every worker, one after the other."""
-        for place in self.places:
-            place.replace = True
-            place.wake.set()
+        for berth in self.berths:
+            berth.replace = True
+            berth.wake.set()
 
     async def close(self, drain_s: float) -> None:
         """Stop every worker: they finish what they have; those that do not are ended."""
@@ -134,53 +134,53 @@ class Supervisor:
             await running.connection.close()
         await _cancel(self._goodbyes)
 
-    # one place
+    # one berth
 
-    async def _keep(self, place: Place) -> None:
+    async def _keep(self, berth: Berth) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            if place.running is None:
-                await asyncio.sleep(restart_delay(place.deaths_s, loop.time()))
-                place.running = await self._fill(place)
-                if place.running is None:
-                    place.deaths_s = [*place.deaths_s[-20:], loop.time()]
+            if berth.running is None:
+                await asyncio.sleep(restart_delay(berth.deaths_s, loop.time()))
+                berth.running = await self._fill(berth)
+                if berth.running is None:
+                    berth.deaths_s = [*berth.deaths_s[-20:], loop.time()]
                 continue
-            ended = asyncio.ensure_future(place.running.child.ended.wait())
-            woken = asyncio.ensure_future(place.wake.wait())
-            heard_s = place.running.connection.heard_s
+            ended = asyncio.ensure_future(berth.running.child.ended.wait())
+            woken = asyncio.ensure_future(berth.wake.wait())
+            heard_s = berth.running.connection.heard_s
             silent_s = loop.time() - heard_s
             try:
                 await asyncio.wait((ended, woken), timeout=2.0, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 ended.cancel()
                 woken.cancel()
-            place.wake.clear()
-            if place.running.child.ended.is_set():
-                self._died(place, place.running, loop.time())
-            elif silent_s > SILENT_S and place.running.connection.heard_s == heard_s:
+            berth.wake.clear()
+            if berth.running.child.ended.is_set():
+                self._died(berth, berth.running, loop.time())
+            elif silent_s > SILENT_S and berth.running.connection.heard_s == heard_s:
                 # Asked before and after the wait: if we were stopped ourselves, its words wait to be read.
-                log.error("worker %d was silent for %.0f s; it is ended", place.running.child.pid, silent_s)
-                place.running.child.signal(signal.SIGKILL)
-            elif place.replace and self.generation:
-                await self._replace(place, place.running)
+                log.error("worker %d was silent for %.0f s; it is ended", berth.running.child.pid, silent_s)
+                berth.running.child.signal(signal.SIGKILL)
+            elif berth.replace and self.generation:
+                await self._replace(berth, berth.running)
 
-    def _died(self, place: Place, running: Running, now_s: float) -> None:
+    def _died(self, berth: Berth, running: Running, now_s: float) -> None:
         self._follow()
         how = f"exit code {running.child.code}" if running.child.is_ours else "it was not started here"
         log.error("worker %d ended by itself (%s); it is started again", running.child.pid, how)
-        place.running = None
-        place.restarts += 1
-        place.deaths_s = [*place.deaths_s[-20:], now_s]
+        berth.running = None
+        berth.restarts += 1
+        berth.deaths_s = [*berth.deaths_s[-20:], now_s]
 
-    async def _fill(self, place: Place) -> Running | None:
+    async def _fill(self, berth: Berth) -> Running | None:
         """Start a worker and hear its first words; None when it ends or does not speak."""
         assert self._start is not None  # noqa: S101 - open() comes first
-        place.serial += 1
-        name = SocketName(place.number, place.serial)
+        berth.serial += 1
+        name = SocketName(berth.number, berth.serial)
         path = self._folder.path / name.file
         path.unlink(missing_ok=True)
-        logged = log_file(self._folder.path, place.number)
-        self._tails.setdefault(place.number, LogTail(logged))
+        logged = log_file(self._folder.path, berth.number)
+        self._tails.setdefault(berth.number, LogTail(logged))
         child = start(arguments(self._start, self._folder, name), logged)
         try:
             connection = await self._call(name, child)
@@ -191,11 +191,11 @@ class Supervisor:
             child.signal(signal.SIGKILL)
             await child.ended.wait()
             self._follow()
-            tail = self._tails[place.number].last
-            place.problem = f"worker {place.number} does not start: {tail[-1] if tail else 'it said nothing'}"
-            log.error("%s", place.problem)
+            tail = self._tails[berth.number].last
+            berth.problem = f"worker {berth.number} does not start: {tail[-1] if tail else 'it said nothing'}"
+            log.error("%s", berth.problem)
             return None
-        place.problem = ""
+        berth.problem = ""
         running = Running(name, child, connection, adopted=False)
         self._enter(running)
         return running
@@ -203,20 +203,19 @@ class Supervisor:
     async def _call(self, name: SocketName, child: Child) -> Connection | None:
         stop = asyncio.get_running_loop().time() + READY_S
         while not child.ended.is_set() and asyncio.get_running_loop().time() < stop:
-            # A socket's file is there a moment before somebody listens on it: ask, and never remove it.
             if (self._folder.path / name.file).exists():
-                connected = self._folder.connect(name, keep=True)
+                connected = self._folder.connect(name)
                 if connected is not None:
                     return await _hear(connected)
             await asyncio.sleep(0.02)
         return None
 
-    async def _replace(self, place: Place, old: Running) -> None:
+    async def _replace(self, berth: Berth, old: Running) -> None:
         async with self._rolling:
-            new = await self._fill(place)
+            new = await self._fill(berth)
             if new is None:
-                place.deaths_s = [*place.deaths_s[-20:], asyncio.get_running_loop().time()]
-                await asyncio.sleep(max(restart_delay(place.deaths_s, asyncio.get_running_loop().time()), 1))
+                berth.deaths_s = [*berth.deaths_s[-20:], asyncio.get_running_loop().time()]
+                await asyncio.sleep(max(restart_delay(berth.deaths_s, asyncio.get_running_loop().time()), 1))
                 return
             self.leaving.add(new)
             if not await self._serves(new):
@@ -224,7 +223,7 @@ class Supervisor:
                 self._dismiss(new)
                 return
             self.leaving.discard(new)
-            place.running, place.replace = new, False
+            berth.running, berth.replace = new, False
             log.info("worker %d takes over from worker %d", new.child.pid, old.child.pid)
             self._dismiss(old)
 
@@ -268,7 +267,7 @@ class Supervisor:
 
     async def _call_again(self, running: Running) -> None:
         while not running.child.ended.is_set() and not self._stopping:
-            connected = self._folder.connect(running.name, keep=True)
+            connected = self._folder.connect(running.name)
             connection = None if connected is None else await _hear(connected)
             if connection is not None:
                 running.connection, running.connected = connection, True
@@ -286,7 +285,7 @@ class Supervisor:
             turns += 1
             if turns % int(STRANGERS_S / 0.5) == 0 and not self._rolling.locked():
                 known = {running.name for running in self.everyone}
-                coming = {SocketName(place.number, place.serial) for place in self.places}
+                coming = {SocketName(berth.number, berth.serial) for berth in self.berths}
                 for name in self._folder.sockets():
                     if name not in known and name not in coming:
                         await self._meet(name)
