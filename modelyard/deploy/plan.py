@@ -215,7 +215,7 @@ def _withdraw(release: Release, order: Order, states: States) -> Plan:
         raise _refuse(release, order, f"version {version} is live; release another or roll back")
     if role is None:
         return Plan(release, f"version {version} of {release.model} plays no part already", changed=False)
-    RELEASE.next(release.state, "withdraw", release.model)
+    RELEASE.next(release.state, "rollback" if role == CANARY else "withdraw", release.model)
     canary = None if role == CANARY else release.canary
     after = build(release, release.live, canary, _without(release.shadows, version))
     return Plan(after, f"version {version} of {release.model} is off")

@@ -43,7 +43,7 @@ RELEASE = Lifecycle(
         ("canary", "promote"): "steady",
         ("canary", "release"): "steady",  # of the canary itself; of another version it is refused
         ("canary", "shadow"): "canary",
-        ("canary", "withdraw"): "steady",
+        ("canary", "withdraw"): "canary",  # of a shadow; the canary itself is withdrawn by rolling back
         ("canary", "rollback"): "steady",
         ("canary", "off"): "none",
     },

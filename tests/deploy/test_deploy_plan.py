@@ -49,6 +49,12 @@ def test_a_canary_may_grow_and_keeps_its_salt():
     assert small.split().salt == large.split().salt == b"iris:2"
 
 
+def test_a_shadow_leaves_and_the_canary_stays():
+    release = after(("release", 1), ("canary", 2, 500), ("shadow", 3), ("withdraw", 3))
+    assert (release.state, release.canary.version, release.shadows) == ("canary", 2, ())
+    assert after(("release", 1), ("canary", 2, 500), ("withdraw", 2)).state == "steady"
+
+
 def test_a_shadow_carries_nothing():
     release = after(("release", 1), ("shadow", 3))
     assert release.split().versions == (1,)
@@ -180,8 +186,11 @@ class Yard(RuleBasedStateMachine):
             assert not done.states
             return
         assert done.release.number == old.number + 1
-        if (old.state, order.verb) in RELEASE.moves:
-            assert done.release.state == RELEASE.moves[old.state, order.verb]
+        verb = order.verb
+        if verb == "withdraw" and old.role_of(order.version) == "canary":
+            verb = "rollback"  # to withdraw the canary is to roll back
+        if (old.state, verb) in RELEASE.moves:
+            assert done.release.state == RELEASE.moves[old.state, verb]
         else:
             assert order.verb in {"retire", "drained", "restore"}
             assert done.release.entries == old.entries
