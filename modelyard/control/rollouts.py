@@ -112,7 +112,7 @@ class Trials:
             trial.began_s = now_s
         seen = Evidence(*(self._since(trial, counted, (model, str(one))) for one in _pair(current, canary)))
         if trial.rollout is not None:
-            return self._go_on(current, trial, trial.rollout, seen, now_s)
+            return self._go_on(current, trial, seen, counted, now_s)
         if current.rules is None:
             return None
         verdict = judge(seen.canary, seen.live, current.rules)
@@ -123,8 +123,10 @@ class Trials:
         return Deed(model, Order("rollback"), verdict.sentence, evidence, current.revision)
 
     def _go_on(
-        self, current: Current, trial: _Trial, rollout: Rollout, seen: Evidence, now_s: float
+        self, current: Current, trial: _Trial, seen: Evidence, counted: Counted, now_s: float
     ) -> Deed | None:
+        rollout = trial.rollout
+        assert rollout is not None  # noqa: S101 - the caller looked
         # Time counts from when this host serves the step: a slow load makes it longer, never shorter.
         began_s = max(rollout.since_s, trial.began_s or now_s) if now_s >= rollout.since_s else now_s + 1
         move = next_move(replace(rollout, since_s=began_s), now_s, seen, current.rules)
@@ -136,7 +138,7 @@ class Trials:
             return None
         figures = move.figures if isinstance(move, RollBack) else {}
         after = None if isinstance(move, Finish | RollBack) else move.rollout
-        evidence = _evidence(seen, figures, {host: sums for host, sums in counted.items() if sums})
+        evidence = _evidence(seen, figures, counted)
         rules = None if after is None else current.rules
         return Deed(current.release.model, order, move.reason, evidence, current.revision, after, rules)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from modelyard.engine import run as engine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from modelyard.core.signature import Signature
     from modelyard.core.tensor import Array
@@ -26,15 +27,15 @@ class Runner(engine.Runner, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A version's bundle, opened and ready to be proved and warmed up.
+    """A version that is ready to be proved and warmed up.
 
     Args:
         signature: what it takes and gives.
-        runner: runs it.
-        example: a few rows that it is known to answer.
-        answers: what the original answered to them; None when nothing was recorded.
-        scores_tolerance: how far a score may be from the recorded one.
-        facts: the manifest's (report, origin, ...).
+        runner: what answers; the caller closes it.
+        example: a few rows that it is known to answer; empty when none were found.
+        answers: what the original answered to them; None when it does not answer alike twice, or to nothing.
+        scores_tolerance: how far scores may be from the recorded ones.
+        facts: what the manifest says: the report, the source, the versions of the libraries.
     """
 
     signature: Signature
@@ -45,6 +46,5 @@ class Opened:
     facts: Mapping[str, Any]
 
 
-if TYPE_CHECKING:
-    Opener: TypeAlias = Callable[[Path], Opened]
-    """Bundle folder -> ``Opened``; blocking; raises ``FileError``."""
+Opener: TypeAlias = Callable[[Path], Opened]
+"""Opens the bundle in a folder; blocking. Raises ``FileError``."""
