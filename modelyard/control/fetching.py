@@ -40,7 +40,7 @@ class Fetched:
 
 def read_fetched(bundle: Bundle) -> Fetched:
     """What workers must know of a bundle."""
-    size = sum(entry.stat().st_size for entry in bundle.folder.iterdir())
+    size = sum(entry.stat().st_size for entry in bundle.folder.rglob("*") if entry.is_file())
     engine: Mapping[str, Any] = bundle.facts.get("engine") or {}
     rows, wait_s = engine.get("max_batch_rows") or 0, engine.get("max_wait_s")
     return Fetched(str(bundle.folder), size, int(rows), -1.0 if wait_s is None else float(wait_s))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from modelyard.control.fetching import Fetcher
 from modelyard.core.errors import ModelyardError
 from modelyard.core.routing import WHOLE
-from modelyard.serve.link import Desired, WantedModel, WantedSplit, WantedVersion
+from modelyard.serve.link import WantedModel, WantedSplit, WantedVersion
 from modelyard.store.bundles import fetch
 from modelyard.store.watch import Watch
 
@@ -105,7 +105,7 @@ class Reconciler:
 
     Args:
         yard: an open one.
-        changed: called on the loop when ``desired`` would answer something else.
+        changed: called on the loop when ``models`` or a problem may have changed.
         pins: models that are never unloaded for want of memory.
     """
 
@@ -130,10 +130,6 @@ class Reconciler:
     def complete(self) -> bool:
         """Whether all that the registry says was read, and every bundle is here or was tried."""
         return self._read and self._fetcher.idle
-
-    def desired(self, generation: int) -> Desired:
-        """What workers should hold now."""
-        return Desired(generation, tuple(self.models.values()))
 
     def problems(self) -> list[str]:
         """What is wrong, a sentence each."""

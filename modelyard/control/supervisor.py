@@ -49,6 +49,7 @@ class Supervisor:
         self.berths = [Berth(number) for number in range(count)]
         self.leaving: set[Running] = set()
         self.generation = 0
+        self.may_replace = False  # a new worker must be told what to serve before an old one goes
         self._tasks: list[asyncio.Task[None]] = []
         self._goodbyes: set[asyncio.Task[None]] = set()
         self._rolling = asyncio.Lock()
@@ -161,7 +162,7 @@ class Supervisor:
                 # Asked before and after the wait: if we were stopped ourselves, its words wait to be read.
                 log.error("worker %d was silent for %.0f s; it is ended", berth.running.child.pid, silent_s)
                 berth.running.child.signal(signal.SIGKILL)
-            elif berth.replace and self.generation:
+            elif berth.replace and self.may_replace:
                 await self._replace(berth, berth.running)
 
     def _died(self, berth: Berth, running: Running, now_s: float) -> None:
