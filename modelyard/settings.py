@@ -2,7 +2,9 @@
 
 | variable | meaning | default |
 |---|---|---|
-| MODELYARD_HOME | where Modelyard keeps what it has compiled | ~/.modelyard |
+| MODELYARD_HOME | the yard's folder: what was compiled, the registry, the bundles | ~/.modelyard |
+| MODELYARD_REGISTRY | the database, as postgresql+psycopg://user@host/name | registry.db in the home |
+| MODELYARD_ARTIFACTS | where bundles are kept, as s3://bucket/prefix or a folder | blobs in the home |
 | MODELYARD_LOG | how much the server says: debug, info, warning, error | info |
 | NO_COLOR | no colours in the terminal (https://no-color.org) | unset |
 """
@@ -10,7 +12,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,11 +28,15 @@ class Settings:
 
     Args:
         home: the yard's folder.
+        registry: address of the registry's database; empty: in the home. It may hold a password.
+        artifacts: address of the bundles; empty: in the home. It may hold a password.
         log_level: one of LOG_LEVELS.
         color: whether the terminal may be coloured.
     """
 
     home: Path
+    registry: str = field(default="", repr=False)
+    artifacts: str = field(default="", repr=False)
     log_level: str = "info"
     color: bool = True
 
@@ -54,4 +60,5 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     level = values.get("MODELYARD_LOG", "info").lower()
     if level not in LOG_LEVELS:
         raise ValueError(f"MODELYARD_LOG is {level!r}; it takes one of {', '.join(LOG_LEVELS)}")
-    return Settings(Path(home), level, "NO_COLOR" not in values)
+    registry, artifacts = values.get("MODELYARD_REGISTRY", ""), values.get("MODELYARD_ARTIFACTS", "")
+    return Settings(Path(home), registry, artifacts, level, "NO_COLOR" not in values)

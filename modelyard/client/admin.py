@@ -10,7 +10,7 @@ import http.client
 import os
 import ssl
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
@@ -41,7 +41,7 @@ from modelyard.client.admin_values import (
 )
 from modelyard.client.errors import BadReply, Unreachable, http_error
 from modelyard.client.http_blocking import unreachable
-from modelyard.core.errors import BadInput, Conflict, DeadlineExceeded, ModelyardError
+from modelyard.core.errors import BadInput, Conflict, DeadlineExceeded, MissingFile, ModelyardError
 from modelyard.core.ref import check_name, parse_ref
 
 if TYPE_CHECKING:
@@ -168,20 +168,30 @@ class AdminClient:
         """Write a version's bundle as a tar, which is there whole or not at all; its digest."""
         aside = path.with_name(f".{path.name}.part")
         try:
-            with self._answer("GET", f"{self._version(ref)}/bundle") as answer, aside.open("wb") as target:
-                left = int(answer.headers.get("content-length", "-1"))
-                while left and (step := answer.read(min(_STEP, left) if left > 0 else _STEP)):
-                    target.write(step)
-                    left -= len(step)
-                if left > 0:
-                    raise Unreachable(f"{self._address.url} broke off in the middle of its answer")
-                target.flush()
-                os.fsync(target.fileno())
+            with self._answer("GET", f"{self._version(ref)}/bundle") as answer:
+                with _writing(path):
+                    target = aside.open("wb")
+                with target:
+                    self._receive(answer, target, path)
                 digest = answer.headers.get("x-modelyard-digest", "")
-            os.replace(aside, path)
+            with _writing(path):
+                os.replace(aside, path)
         finally:
             aside.unlink(missing_ok=True)
         return digest
+
+    def _receive(self, answer: http.client.HTTPResponse, target: BinaryIO, path: Path) -> None:
+        left = int(answer.headers.get("content-length", "0"))
+        while left:
+            step = answer.read(min(_STEP, left))
+            if not step:
+                raise Unreachable(f"{self._address.url} broke off in the middle of its answer")
+            with _writing(path):
+                target.write(step)
+            left -= len(step)
+        with _writing(path):
+            target.flush()
+            os.fsync(target.fileno())
 
     # upkeep
 
@@ -255,12 +265,11 @@ class AdminClient:
             link = http.client.HTTPConnection(address.host, address.port, timeout=wait_s)
         head = {"x-modelyard-who": quote(self._who, safe="@.-_ "), **(headers or {})}
         try:
-            try:
+            with suppress(BrokenPipeError, ConnectionResetError):
+                # A server that refuses a body early has answered already: its answer is read.
                 link.request(
                     method, address.prefix + path, body, head, encode_chunked="transfer-encoding" in head
                 )
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # a server that refuses a body early has answered already: its answer is read
             answer = link.getresponse()
             if answer.status not in fine:
                 raise _refusal(answer.status, answer.read(_STEP))
@@ -272,8 +281,6 @@ class AdminClient:
                 f"something answers at {address.url}, but not as HTTP does: {type(error).__name__}"
             ) from error
         except OSError as error:
-            if error.filename is not None:
-                raise
             raise Unreachable(unreachable(address, error)) from error
         finally:
             link.close()
@@ -286,6 +293,14 @@ def _model(name: str) -> str:
 def _path(path: str, **query: Any) -> str:
     given = {name: value for name, value in query.items() if value is not None}
     return f"{path}?{urlencode(given)}" if given else path
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise MissingFile(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _steps(source: BinaryIO, on_progress: Callable[[int], None]) -> Iterator[bytes]:

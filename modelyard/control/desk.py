@@ -6,6 +6,7 @@ Rule: it only translates. The admin API and the command line both speak through 
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -37,7 +38,6 @@ from modelyard.deploy.rollout import begin, parse_hold, parse_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
     from pathlib import Path
     from typing import BinaryIO
 
@@ -200,6 +200,24 @@ class Desk:
         """Walk the whole audit log."""
         found = self._yard.verify_audit()
         return AuditReport(found.ok, found.rows, found.head, found.finding)
+
+
+def parse_moment(text: str) -> datetime:
+    """A moment as people write it.
+
+    >>> parse_moment("2026-11-20T10:00Z").hour
+    10
+
+    Raises:
+        BadInput: not ISO 8601, or without a time zone.
+    """
+    try:
+        found = datetime.fromisoformat(text[:80])
+    except ValueError:
+        raise BadInput(f"{text[:40]!r} is not a moment; write it as 2026-11-20T10:00Z") from None
+    if found.tzinfo is None:
+        raise BadInput(f"{text[:40]!r} has no time zone; write it with one, for example {text[:40]}Z")
+    return found
 
 
 def version_row(version: Version) -> VersionRow:

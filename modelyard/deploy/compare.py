@@ -30,28 +30,28 @@ class Line:
 
 def compare(a: Manifest, b: Manifest) -> tuple[Line, ...]:
     """Every fact of either, in one order: the bundle, its facts by path, its files."""
-    left, right = dict(_facts(a)), dict(_facts(b))
-    order = list(dict.fromkeys((*left, *right)))
-    return tuple(Line(what, left.get(what, _NOTHING), right.get(what, _NOTHING)) for what in order)
+    return tuple(
+        Line(what, left.get(what, _NOTHING), right.get(what, _NOTHING))
+        for left, right in zip(_facts(a), _facts(b), strict=True)
+        for what in dict.fromkeys((*left, *right))
+    )
 
 
-def _facts(manifest: Manifest) -> Iterator[tuple[str, str]]:
-    yield "bundle", manifest.digest
-    yield "size", str(sum(part.size for part in manifest.parts))
-    yield from _flat("", manifest.facts)
-    for part in manifest.parts:
-        yield f"file {part.name}", f"{part.sha256[:12]}, {part.size:,} bytes"
+def _facts(manifest: Manifest) -> tuple[dict[str, str], ...]:
+    size = sum(part.size for part in manifest.parts)
+    files = {f"file {part.name}": f"{part.sha256[:12]}, {part.size:,} bytes" for part in manifest.parts}
+    return {"bundle": manifest.digest, "size": f"{size:,} bytes"}, dict(_flat("", manifest.facts)), files
 
 
 def _flat(path: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Every leaf with its path; named rows of a list go by their names."""
+    """Every leaf with its path; a row of a list is one line and goes by its name."""
     if isinstance(value, dict):
         for key in sorted(value):
             yield from _flat(f"{path}.{key}" if path else str(key), value[key])
         return
     if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
         for at, row in enumerate(value):
-            yield from _flat(f"{path}.{_name(row, at)}", {key: row[key] for key in row if key != "name"})
+            yield f"{path}.{_name(row, at)}", _row(row)
         return
     yield path, _text(value)
 
@@ -59,6 +59,11 @@ def _flat(path: str, value: Any) -> Iterator[tuple[str, str]]:
 def _name(row: Mapping[str, Any], at: int) -> str:
     name = row.get("name")
     return name if isinstance(name, str) else str(at)
+
+
+def _row(row: Mapping[str, Any]) -> str:
+    told = [(key, _text(row[key])) for key in row if key != "name" and row[key] not in (None, [], "")]
+    return _text(", ".join(f"{key} {text}" for key, text in told))
 
 
 def _text(value: Any) -> str:

@@ -89,13 +89,18 @@ def replay(model: str, orders: Iterable[Order], states: States) -> Release:
     return release
 
 
-def _ready(release: Release, order: Order, states: States) -> int:
+def _known(release: Release, order: Order, states: States) -> int:
     version = order.version
     if version is None:
         raise IllegalMove(f"{order.verb} {release.model}: say which version; {release.in_force()}")
     if version not in states:
         known = ", ".join(str(one) for one in sorted(states)[-5:]) or "none"
         raise VersionNotFound(f"{release.model} has no version {version}; the newest are: {known}")
+    return version
+
+
+def _ready(release: Release, order: Order, states: States) -> int:
+    version = _known(release, order, states)
     if states[version] != "ready":
         way = ", ".join(VERSION.allowed(states[version])) or "none"
         raise IllegalMove(
@@ -207,9 +212,7 @@ def _rollback(release: Release, order: Order, states: States) -> Plan:
 
 def _withdraw(release: Release, order: Order, states: States) -> Plan:
     """A shadow or canary out; the live version goes on."""
-    version = order.version
-    if version is None or version not in states:
-        raise VersionNotFound(f"{release.model} has no version {version}; in force: {release.in_force()}")
+    version = _known(release, order, states)
     role = release.role_of(version)
     if role == LIVE:
         raise _refuse(release, order, f"version {version} is live; release another or roll back")
@@ -224,16 +227,14 @@ def _withdraw(release: Release, order: Order, states: States) -> Plan:
 def _off(release: Release, order: Order, states: States) -> Plan:  # noqa: ARG001 - the shape of every verb
     """Nothing is released any more; what was live is remembered."""
     if not release.entries:
-        return Plan(release, f"nothing of {release.model} is released already", changed=False)
+        return Plan(release, f"{release.model} is off already", changed=False)
     RELEASE.next(release.state, "off", release.model)
     return Plan(build(release, None, None, ()), f"{release.model} is off; it answers nobody")
 
 
 def _retire(release: Release, order: Order, states: States) -> Plan:
     """A version out of use: its last requests end, then it is unloaded."""
-    version = order.version
-    if version is None or version not in states:
-        raise VersionNotFound(f"{release.model} has no version {version}; in force: {release.in_force()}")
+    version = _known(release, order, states)
     if states[version] in {"draining", "retired"}:
         said = f"version {version} of {release.model} is {states[version]} already"
         return Plan(release, said, changed=False)
@@ -256,9 +257,7 @@ def _restore(release: Release, order: Order, states: States) -> Plan:
 
 
 def _state(release: Release, order: Order, states: States, wanted: str) -> Plan:
-    version = order.version
-    if version is None or version not in states:
-        raise VersionNotFound(f"{release.model} has no version {version}; in force: {release.in_force()}")
+    version = _known(release, order, states)
     if states[version] == wanted:
         return Plan(release, f"version {version} of {release.model} is {wanted} already", changed=False)
     state = VERSION.next(states[version], order.verb, f"{version} of {release.model}")

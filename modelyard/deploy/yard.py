@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from modelyard.artifact.tarball import ImportLimits, import_bundle, save_bundle
-from modelyard.core.errors import BadInput, Conflict, CorruptFile, VersionNotFound
+from modelyard.core.errors import BadInput, Conflict, CorruptFile, MissingFile, VersionNotFound
 from modelyard.core.ref import ModelRef, check_name
 from modelyard.core.signature import Signature
 from modelyard.deploy.compare import compare
@@ -145,9 +145,13 @@ class Yard:
         Raises:
             ModelNotFound: no such model.
             VersionNotFound: no such version, or its bundle was collected.
+            MissingFile: the path cannot be written.
         """
         bundle = self.bundle(ref)
-        save_bundle(bundle, path)
+        try:
+            save_bundle(bundle, path)
+        except OSError as error:
+            raise MissingFile(f"{path} cannot be written: {error.strerror}") from error
         return bundle
 
     def bundle(self, ref: ModelRef) -> Bundle:

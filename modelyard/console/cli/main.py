@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from modelyard.console.exits import INTERNAL, exit_code
+from modelyard.console.text import printable
 from modelyard.core.errors import ModelyardError
 from modelyard.settings import read_settings
 
@@ -20,6 +21,23 @@ VERBS: dict[str, str] = {
     "inspect": "modelyard.console.cli.inspect:inspect",
     "predict": "modelyard.console.cli.predict:predict",
     "bench": "modelyard.console.cli.bench:bench",
+    "push": "modelyard.console.cli.push:push",
+    "release": "modelyard.console.cli.release:release",
+    "promote": "modelyard.console.cli.promote:promote",
+    "rollback": "modelyard.console.cli.rollback:rollback",
+    "withdraw": "modelyard.console.cli.withdraw:withdraw",
+    "off": "modelyard.console.cli.off:off",
+    "retire": "modelyard.console.cli.retire:retire",
+    "restore": "modelyard.console.cli.restore:restore",
+    "list": "modelyard.console.cli.list:list_",
+    "show": "modelyard.console.cli.show:show",
+    "diff": "modelyard.console.cli.diff:diff",
+    "history": "modelyard.console.cli.history:history",
+    "export": "modelyard.console.cli.export:export",
+    "import": "modelyard.console.cli.import_:import_",
+    "gc": "modelyard.console.cli.gc:gc",
+    "fsck": "modelyard.console.cli.fsck:fsck",
+    "audit": "modelyard.console.cli.audit:audit",
     "version": "modelyard.console.cli.version:version",
 }
 """Verb -> its command, in the order of the help page."""
@@ -61,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except ModelyardError as error:
-        click.echo(f"error: {error.message}", err=True)
+        click.echo(f"error: {printable(error.message)} [{error.code}]", err=True)
         sys.exit(exit_code(error))
     except BrokenPipeError:
         sys.stderr.close()
