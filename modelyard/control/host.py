@@ -59,6 +59,7 @@ class Host:
         self.others: Others | None = None
         self.changed = asyncio.Event()
         self.buried = asyncio.Event()
+        self.trouble = ""
         self._asked = asked
         self._problems = problems
         self._desired: bytes | None = None
@@ -202,6 +203,14 @@ class Host:
                 return False
         return True
 
+    def settled(self) -> bool:
+        """Whether all that the registry says is here or was tried, and nothing is on its way any more."""
+        supervisor = self.supervisor
+        if supervisor is None or not self._complete or self._sending is not None:
+            return False
+        workers = self._following()
+        return len(workers) == len(supervisor.berths) and all(one.actual.settled for one in workers)
+
     async def settle(self, model: str, revision: int, timeout_s: float) -> bool:
         """Wait until every worker of this host serves what that revision of a model says."""
         loop = asyncio.get_running_loop()
@@ -220,7 +229,8 @@ class Host:
 
     def problems(self) -> list[str]:
         """What is wrong now, a sentence each."""
-        found = list(self.supervisor.problems()) if self.supervisor is not None else []
+        found = [self.trouble] if self.trouble else []
+        found += self.supervisor.problems() if self.supervisor is not None else []
         found += self.reconciler.problems() if self.reconciler is not None else []
         failed = {
             f"{copy.model}:{copy.number} is not served: {copy.reason}"

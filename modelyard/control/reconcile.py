@@ -173,8 +173,9 @@ class Reconciler:
                 elif self.trouble:
                     self._tell(self._say, "")
                 pause_s = 0.1
-            except ModelyardError as error:
-                self._tell(self._say, f"the registry cannot be read, what is served goes on: {error.message}")
+            except Exception as error:  # noqa: BLE001 - the edge of a thread: it goes on, and says so
+                said = error.message if isinstance(error, ModelyardError) else repr(error)
+                self._tell(self._say, f"the registry cannot be read, what is served goes on: {said}")
                 self._stop.wait(pause_s)
                 pause_s = min(2 * pause_s, _MOST_PAUSE_S)
         watch.close()

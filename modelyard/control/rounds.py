@@ -126,7 +126,7 @@ class Rounds:
             log.info("%s: %s", deed.model, lost.message)
         except ModelyardError as error:
             self._problems[deed.model] = f"{deed.why}, but that could not be ordered: {error.message}"
-            log.error("%s", self._problems[deed.model])
+            log.warning("%s", self._problems[deed.model])
         else:
             level = logging.WARNING if deed.order.verb == "rollback" else logging.INFO
             log.log(level, "%s (%s)", done.sentence, deed.why)
