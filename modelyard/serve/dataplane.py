@@ -18,13 +18,15 @@ from modelyard.core.errors import Cancelled, InternalError, ModelNotFound, Model
 from modelyard.core.limits import WireLimits
 from modelyard.core.request import InferReply, InferRequest
 from modelyard.engine.job import Job
+from modelyard.monitor.observations import Observations
 from modelyard.serve.failures import FailureLog
 from modelyard.serve.steps import Steps, Work
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Generator, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Generator, Mapping, Sequence
 
+    from modelyard.core.routing import Split
     from modelyard.core.signature import Signature
     from modelyard.core.tensor import Array
     from modelyard.engine.batcher import Batcher
@@ -64,10 +66,17 @@ class Routes:
     by_name: Mapping[str, Slot] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, slots: tuple[Slot, ...]) -> Routes:
+    def of(
+        cls,
+        slots: tuple[Slot, ...],
+        splits: Mapping[str, Split | None] | None = None,
+        cold: Collection[tuple[str, str]] = (),  # noqa: ARG003
+    ) -> Routes:
         """Index slots; of one name, the last given is what the bare name means."""
         return cls(
-            slots, {(slot.name, slot.version): slot for slot in slots}, {slot.name: slot for slot in slots}
+            slots,
+            {(slot.name, slot.version): slot for slot in slots},
+            {slot.name: slot for slot in slots if splits is None or splits.get(slot.name) is not None},
         )
 
     def find(self, name: str, version: str = "") -> Slot:
@@ -113,6 +122,14 @@ class DataPlane:
         self.steps = Steps(loop)
         self.refused: dict[tuple[str, str], int] = defaultdict(int)
         self.failures = FailureLog(monotonic)
+        self.wake: Callable[[str, str], None] | None = None
+        self.ask: Callable[[str, str, int], Awaitable[None]] | None = None
+        self.repository: Sequence[tuple[str, str, str, str]] = ()
+        self.elsewhere: Observations | None = None
+
+    def observe(self) -> Observations:
+        """What this process saw."""
+        return Observations([], [])
 
     @property
     def ready(self) -> bool:
@@ -120,9 +137,14 @@ class DataPlane:
         slots = self.routes.slots
         return bool(slots) and all(slot.ready for slot in slots)
 
-    def publish(self, slots: tuple[Slot, ...]) -> None:
+    def publish(
+        self,
+        slots: tuple[Slot, ...],
+        splits: Mapping[str, Split | None] | None = None,
+        cold: Collection[tuple[str, str]] = (),
+    ) -> None:
         """Swap in what is served from now on."""
-        self.routes = Routes.of(slots)
+        self.routes = Routes.of(slots, splits, cold)
 
     def refuse(self, surface: str, error: ModelyardError) -> None:
         """Count a request that reached no model."""
