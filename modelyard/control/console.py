@@ -61,7 +61,7 @@ class Console:
             self._socket.close()
 
 
-class _Server(uvicorn.Server):
+class _Server(uvicorn.Server):  # type: ignore[misc]  # uvicorn is untyped here
     """Signals are control's own to hear."""
 
     @contextlib.contextmanager

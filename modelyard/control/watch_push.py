@@ -56,7 +56,7 @@ class Key:
 
 
 def key_of(model: WatchedModel, one: WatchedVersion) -> Key:
-    """What tells two states of a folder's version apart: its files, and what its configuration says of them."""
+    """What tells two states of a folder's version apart: its files, and what its configuration says."""
     config = model.config
     said = (
         ""

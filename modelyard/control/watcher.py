@@ -1,9 +1,9 @@
 """A watched folder made into versions and releases.
 
 One rule: the folder says what should be, once. A version is pushed when its files have come to rest, and
-released when the folder's highest version changes; what people order meanwhile stands until the folder changes
-again. Which registry version a folder's version became is written in the version's note, so it holds over
-restarts.
+released when the folder's highest version changes; what people order meanwhile stands until the folder
+changes again. Which registry version a folder's version became is written in the version's note, so it holds
+over restarts.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Watcher:
         self._followed: dict[str, _Followed] = {}
         self._problems: dict[str, str] = {}
         self._told: set[str] = set()
-        self._empty_before = True
+        self._remembered = False
 
     def problems(self) -> list[str]:
         """What is wrong in the folder, a sentence each."""
@@ -113,6 +113,7 @@ class Watcher:
         texts = listing.texts
         for model in still.models:
             await self._model(model, texts.get(f"{model.name}/config.pbtxt"))
+        await self._remember()
         await self._vanished(listing)
         self._tell()
 
@@ -164,25 +165,32 @@ class Watcher:
             row = self._yard.version(ModelRef(name, number))
         return row
 
+    async def _remember(self) -> None:
+        """Once: models that the folder released before this control came, and that may be gone since."""
+        if self._remembered or not self._reconciler.complete:
+            return
+        for name, wanted in list(self._reconciler.wanted.items()):
+            if wanted.current.who == WHO:
+                await self._follow(name)
+        self._remembered = True
+
     async def _vanished(self, listing: Listing) -> None:
         """Retire what is not there any more."""
-        there = {
-            path for path, found in listing.found.items() if found.kind == FOLDER and path.count("/") == 1
-        }
+        folders = (path for path, found in listing.found.items() if found.kind == FOLDER)
+        there = {path for path in folders if path.count("/") == 1}
         if not there and any(followed.known for followed in self._followed.values()):
             self._set("", f"{self._options.folder} is empty; nothing is retired, as it may not be mounted")
             return
         for name, followed in self._followed.items():
-            gone = {
-                key: number for key, number in followed.known.items() if f"{name}/{key.version}" not in there
-            }
+            known = followed.known
+            gone = {key: number for key, number in known.items() if f"{name}/{key.version}" not in there}
             if gone:
                 try:
                     await asyncio.to_thread(self._retire, name, sorted(set(gone.values())))
                 except ModelyardError as error:
                     self._set(name, f"{name}: {error.message}")
                     continue
-                left = {key: number for key, number in followed.known.items() if key not in gone}
+                left = {key: number for key, number in known.items() if key not in gone}
                 followed.known = left
                 if not left:
                     self._reconciler.hold(name, ())
