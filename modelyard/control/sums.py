@@ -8,7 +8,7 @@ import msgspec
 
 from modelyard.deploy.guard import COUNTED, FAULTS, Window
 from modelyard.monitor.observations import ModelSums, Observations
-from modelyard.monitor.sums import merge
+from modelyard.monitor.sums import merge, nothing
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
@@ -85,7 +85,7 @@ class HostSums:
 
     def _sum(self, without: Hashable) -> Observations:
         parts = [seen for worker, seen in self._whole.items() if worker != without]
-        plain = Observations([], [], processes=0)
+        plain = nothing()
         for seen in parts:
             plain = merge(plain, _bare(seen))
         keys = {key for worker, models in self._models.items() if worker != without for key in models}
@@ -118,5 +118,8 @@ def _bare(seen: Observations) -> Observations:
 
 def _ended(seen: Observations) -> Observations:
     """Counters without what only a living process has."""
-    models = [msgspec.structs.replace(sums, waiting=0, ready=0) for sums in seen.models]
-    return Observations(models, seen.refused, cpu_s=seen.cpu_s, processes=0)
+    models = [msgspec.structs.replace(sums, waiting=0, ready=0, copies=0) for sums in seen.models]
+    return Observations(
+        models, seen.refused, cpu_s=seen.cpu_s, processes=0,
+        started_s=seen.started_s, parked_total=seen.parked_total,
+    )  # fmt: skip

@@ -89,6 +89,11 @@ class Batcher:
         return self._accepting and not self._hung
 
     @property
+    def limits(self) -> QueueLimits:
+        """Bounds and rates."""
+        return self._limits
+
+    @property
     def waiting(self) -> int:
         """Jobs in the queue."""
         return self._queue.waiting

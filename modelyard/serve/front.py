@@ -49,8 +49,9 @@ class Front:
             plane,
             self._version,
             load_pages(self._openapi),
-            lambda: metrics_page(plane, self.connections, budget.held),
+            lambda: metrics_page(plane),
         )
+        plane.gauges = lambda: (self.connections, budget.held)
         rpc = RpcSurface(plane, self._version)
         limits = HttpLimits(body_bytes=options.limits.body_bytes)
         self._http = HttpListener(self._surface, limits, budget, listener_error)
