@@ -165,7 +165,7 @@ class Control:
             watcher = self._watcher = Watcher(self._options.watch, yard, reconciler, self._options.yard)
             self._go(watcher.run)
         console.open(yard, host)
-        await _settled(host)
+        await _settled(host, self._watcher)
         self._announce(up)
         await asyncio.Event().wait()
 
@@ -229,11 +229,11 @@ async def _keep_sums(folder: RunFolder, host: Host) -> None:
         os.replace(aside, folder.path / SUMS)
 
 
-async def _settled(host: Host) -> None:
+async def _settled(host: Host, watcher: Watcher | None) -> None:
     """Until every worker serves what is released, or it takes too long."""
     loop = asyncio.get_running_loop()
     stop = loop.time() + SETTLED_S
-    while loop.time() < stop and not host.settled():
+    while loop.time() < stop and not (host.settled() and (watcher is None or watcher.is_calm)):
         await asyncio.sleep(0.05)
 
 

@@ -81,6 +81,11 @@ class Pushes:
         self._tasks: dict[tuple[str, Key], asyncio.Task[Pushed]] = {}
         self._failed: dict[tuple[str, int], tuple[Key, str, float]] = {}
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way."""
+        return not self._tasks
+
     def problems(self) -> list[str]:
         """What could not be pushed, a sentence each."""
         return [said for _, said, _ in self._failed.values()]

@@ -82,10 +82,16 @@ class Watcher:
         self._problems: dict[str, str] = {}
         self._told: set[str] = set()
         self._remembered = False
+        self._looks = 0
 
     def problems(self) -> list[str]:
         """What is wrong in the folder, a sentence each."""
         return list(dict.fromkeys([*self._problems.values(), *self._pushes.problems()]))
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether everything that lay there at first was pushed, or could not be."""
+        return self._looks > 2 and self._pushes.idle
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -101,6 +107,7 @@ class Watcher:
 
     async def look(self) -> None:
         """One look at the folder, and what follows from it."""
+        self._looks += 1
         try:
             listing = await asyncio.to_thread(read_folder, self._options.folder)
         except ModelyardError as error:
@@ -185,10 +192,13 @@ class Watcher:
             known = followed.known
             gone = {key: number for key, number in known.items() if f"{name}/{key.version}" not in there}
             if gone:
+                is_left = any(path.startswith(f"{name}/") for path in there)
                 try:
-                    await asyncio.to_thread(self._retire, name, sorted(set(gone.values())))
+                    done = await asyncio.to_thread(self._retire, name, sorted(set(gone.values())), is_left)
                 except ModelyardError as error:
                     self._set(name, f"{name}: {error.message}")
+                    continue
+                if not done:
                     continue
                 left = {key: number for key, number in known.items() if key not in gone}
                 followed.known = left
@@ -196,15 +206,18 @@ class Watcher:
                     self._reconciler.hold(name, ())
                     followed.released = ""
 
-    def _retire(self, name: str, numbers: list[int]) -> None:
+    def _retire(self, name: str, numbers: list[int], is_left: bool) -> bool:
+        """Retire versions; False when one of them is live and another one is about to take over."""
         why = "its files left the watched folder"
-        release = self._yard.released(name).release
-        if release.live in numbers:
+        if self._yard.released(name).release.live in numbers:
+            if is_left:
+                return False
             self._yard.order(name, Order("off"), WHO, why)
         for number in numbers:
             if self._yard.version(ModelRef(name, number)).state == "ready":
                 done = self._yard.order(name, Order("retire", number), WHO, why)
                 log.info("%s (%s)", done.sentence, why)
+        return True
 
     def _set(self, name: str, said: str) -> None:
         self._problems[f"model {name}"] = said

@@ -77,6 +77,8 @@ def up(
         datefmt="%H:%M:%S",
         stream=sys.stderr,
     )
+    for theirs in ("alembic", "uvicorn"):
+        logging.getLogger(theirs).setLevel(logging.WARNING)
     told = ControlOptions(
         YardPlace(where.home, where.registry, where.artifacts),
         host_name_of(host_name),
