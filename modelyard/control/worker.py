@@ -8,12 +8,15 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from functools import partial
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelyard.core.errors import ModelyardError
+from modelyard.kept import open_version
 from modelyard.serve.options import read_options
+from modelyard.serve.replay import replay
 from modelyard.serve.worker import Worker
 from modelyard.settings import read_settings
 
@@ -50,3 +53,7 @@ def main(arguments: Sequence[str], opening: Callable[[bool], Opener], prove: Cal
     except ModelyardError as error:
         sys.stderr.write(f"error: {error.message}\n")
         return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], lambda trust: partial(open_version, trust=trust), replay))

@@ -51,6 +51,7 @@ class Front:
             load_pages(self._openapi),
             lambda: metrics_page(plane),
         )
+        plane.gauges = lambda: (self.connections, budget.held)
         rpc = RpcSurface(plane, self._version)
         limits = HttpLimits(body_bytes=options.limits.body_bytes)
         plane.gauges = lambda: (self.connections, budget.held)
