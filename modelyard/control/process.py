@@ -21,6 +21,7 @@ from modelyard.control.asks import Asks
 from modelyard.control.console import Console
 from modelyard.control.heartbeat import Heartbeat
 from modelyard.control.host import Host
+from modelyard.control.on_loop import OnLoop
 from modelyard.control.ports import Ports, reserve
 from modelyard.control.reconcile import Reconciler
 from modelyard.control.rounds import Rounds
@@ -164,7 +165,7 @@ class Control:
         if self._options.watch is not None:
             watcher = self._watcher = Watcher(self._options.watch, yard, reconciler, self._options.yard)
             self._go(watcher.run)
-        console.open(yard, host)
+        console.open(yard, OnLoop(host))
         await _settled(host, self._watcher)
         self._announce(up)
         await asyncio.Event().wait()

@@ -48,7 +48,7 @@ def test_a_worker_that_dies_loses_only_what_it_had_in_flight(up):
             pids = up.worker_pids()
             os.kill(pids[turn % 2], signal.SIGKILL)
             until(lambda gone=pids[turn % 2]: gone not in up.worker_pids() and len(up.worker_pids()) == 2)
-            until(lambda: all(worker.state == "serving" for worker in _workers(up)))
+            until(lambda: all(worker.state == "ready" for worker in _workers(up)))
     heard = load.heard
     assert heard.wrong == []
     # Each death costs each connection and channel one answer at most.
