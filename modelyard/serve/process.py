@@ -32,7 +32,6 @@ from modelyard.serve.metrics import metrics_page
 from modelyard.serve.pages import load_pages
 from modelyard.serve.rest import RestSurface, listener_error
 from modelyard.serve.rpc import RpcSurface
-from modelyard.wire.openapi import openapi_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,7 +136,7 @@ class Server:
         surface = RestSurface(
             plane,
             self._version,
-            load_pages(lambda: self._openapi(plane)),
+            load_pages(plane),
             lambda: metrics_page(plane),
         )
         http = HttpListener(surface, HttpLimits(body_bytes=options.limits.body_bytes), budget, listener_error)
@@ -208,11 +207,6 @@ class Server:
         for batcher, _ in self._batchers:
             await batcher.drain(wait)
         return 0
-
-    def _openapi(self, plane: DataPlane) -> bytes:
-        return openapi_document(
-            [(slot.name, slot.version, slot.signature, slot.example) for slot in plane.routes.slots]
-        )
 
 
 def _on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
