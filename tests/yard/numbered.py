@@ -172,7 +172,7 @@ class Callers:
                 request.raw_input_contents.append(np.full((1, ROWS), asked, np.float32).tobytes())
                 began = monotonic()
                 try:
-                    told = await stub.ModelInfer(request, timeout=30)
+                    told = await stub.ModelInfer(request, timeout=30, wait_for_ready=True)
                 except grpc.aio.AioRpcError as error:
                     self.heard.failed.append(f"gRPC {error.code().name}: {error.details()}")
                     await asyncio.sleep(0.01)
