@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from modelyard.serve.grpc import GrpcListener
     from modelyard.serve.options import ServeOptions
 
-BACKLOG_TURNS = 3
-"""Turns of the loop that take in what already waits at the door before it is shut."""
+SHUN_S = 0.01
+"""What a door that others share stays open for those who are in it already."""
 
 
 class Front:
@@ -84,8 +84,9 @@ class Front:
 
     async def drain(self, timeout_s: float) -> None:
         """Take no new connections, answer what is in flight, close."""
-        for _ in range(BACKLOG_TURNS):
-            await asyncio.sleep(0)
+        if self._options.reuse_port:
+            self._http.shun()
+            await asyncio.sleep(SHUN_S)
         self._http.stop_accepting()
         done = [self._http.drain(timeout_s)]
         if self._grpc is not None:
