@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from modelyard.core.routing import Split
     from modelyard.core.tensor import Array
+    from modelyard.monitor.counters import ModelCounters
 
 __all__ = ["DataPlane", "Exchange", "Route", "Routes", "Slot", "not_ready", "step_finding"]
 
@@ -56,6 +57,8 @@ class DataPlane:
         elsewhere: what the other processes of this host saw.
         gauges: open HTTP connections, and bytes of request bodies in flight.
         heard: called after each change of the routes.
+        complete: False while what should be loaded from the start on is not.
+        unloaded: what versions counted that are cold now.
     """
 
     def __init__(
@@ -79,6 +82,8 @@ class DataPlane:
         self.elsewhere: Observations | None = None
         self.gauges: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self.heard: list[Callable[[], None]] = []
+        self.complete = True
+        self.unloaded: Callable[[], Sequence[ModelCounters]] = tuple
 
     @property
     def started(self) -> bool:
@@ -88,7 +93,7 @@ class DataPlane:
     @property
     def ready(self) -> bool:
         """Whether every model that should answer does."""
-        return self.started and all(route.ready for route in self.routes.by_name.values())
+        return self.started and self.complete and all(route.ready for route in self.routes.by_name.values())
 
     def publish(
         self,
@@ -110,8 +115,10 @@ class DataPlane:
         """What this process saw."""
         slots = self.routes.slots
         connections, bodies_bytes = self.gauges()
+        models = [observe(slot.counters, slot.batcher.waiting, slot.ready) for slot in slots]
+        models += [observe(counters, 0, False) for counters in self.unloaded()]
         seen = Observations(
-            [observe(slot.counters, slot.batcher.waiting, slot.ready) for slot in slots],
+            models,
             [(surface, code, count) for (surface, code), count in sorted(self.refused.items())],
             connections,
             bodies_bytes,
