@@ -73,6 +73,8 @@ def _convert(studied: Studied) -> Any:
         try:
             return convert_sklearn(
                 model,
+                # Left to itself the converter draws a name, and equal models become different graphs.
+                name="model",
                 initial_types=_initial_types(studied),
                 options=options or None,
                 target_opset=TARGET_OPSET,
