@@ -42,6 +42,7 @@ ROWS, ANSWERS, SAMPLE = "rows.bin", "answers.bin", "sample.bin"
 HOST_RUN_S = 50.0
 """A batch that takes a model host longer ends the host: a little before the engine gives the batch up."""
 _VERSIONS = ("modelyard", "numpy", "onnxruntime", "scikit-learn", "skl2onnx", "onnx", "protobuf")
+_MOST_MEMORY = 1 << 46
 _NOT_SO = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError)
 """What reading facts and rows raises when another hand than ours wrote them."""
 
@@ -158,9 +159,10 @@ def open_version(folder: Path, *, trust: bool = False) -> Opened:
         rows = _read(bundle, ROWS)
         answers = _read(bundle, ANSWERS) if bundle.has(ANSWERS) else None
         tolerance = float(facts["tolerance"])
-        if len(rows) not in (0, len(signature.inputs)) or len(answers or signature.outputs) != len(
-            signature.outputs
-        ):
+        fit = len(rows) in (0, len(signature.inputs)) and (
+            answers is None or (len(rows) > 0 and len(answers) == len(signature.outputs))
+        )
+        if not fit:
             raise CorruptFile(f"bundle {folder.name}: its rows do not fit its signature")
         graph = bundle.path(facts["graph"]) if facts["graph"] is not None else None
         host = None if graph is not None else _host(bundle)
@@ -183,7 +185,10 @@ def _host(bundle: Bundle) -> tuple[dict[str, Any], Inputs, Policy]:
     values = opening(
         where, facts["format"], facts["sample"], facts["trusted_types"], options=facts["options"]
     )
-    policy = Policy(read=(where,), memory_bytes=int(facts["memory_bytes"]), cpu_s=None, wall_s=None)
+    memory = facts["memory_bytes"]
+    if type(memory) is not int or not 0 < memory <= _MOST_MEMORY:
+        raise CorruptFile(f"bundle {bundle.folder.name} gives its host no memory that there is")
+    policy = Policy(read=(where,), memory_bytes=memory, cpu_s=None, wall_s=None)
     return values, _read(bundle, SAMPLE) if bundle.has(SAMPLE) else (), policy
 
 
