@@ -209,7 +209,10 @@ class Exchange(ABC):
             check_wanted(request, slot.signature)
         inputs, rows = slot.signature.bind(request.names, request.arrays)
         self.rows = rows
-        self.job = job = Job(inputs, rows, self.settle, request.priority, self.deadline)
+        limit = self.plane.request_s
+        wait = request.timeout_s
+        deadline = self.started + (limit if wait is None or wait > limit else wait)
+        self.job = job = Job(inputs, rows, self.settle, request.priority, deadline)
         try:
             slot.batcher.submit(job)
         except Unavailable as gone:
@@ -218,7 +221,7 @@ class Exchange(ABC):
 
     @property
     def deadline(self) -> float:
-        """When its time is over: the caller's, or the server's own if that is sooner; monotonic seconds."""
+        """When the time of a request that waits is over: as in ``start``."""
         limit = self.plane.request_s
         wait = None if self.request is None else self.request.timeout_s
         return self.started + (limit if wait is None or wait > limit else wait)

@@ -13,7 +13,6 @@ from modelyard.serve.metrics import metrics_page
 from modelyard.serve.pages import load_pages
 from modelyard.serve.rest import RestSurface, listener_error
 from modelyard.serve.rpc import RpcSurface
-from modelyard.wire.openapi import openapi_document
 
 if TYPE_CHECKING:
     from modelyard.serve.grpc import GrpcListener
@@ -48,7 +47,7 @@ class Front:
         surface = RestSurface(
             plane,
             self._version,
-            load_pages(self._openapi),
+            load_pages(plane),
             lambda: metrics_page(plane),
         )
         rpc = RpcSurface(plane, self._version)
@@ -88,8 +87,3 @@ class Front:
         await self._http.close()
         if self._grpc is not None:
             await self._grpc.close()
-
-    def _openapi(self) -> bytes:
-        return openapi_document(
-            [(slot.name, slot.version, slot.signature, slot.example) for slot in self.plane.routes.slots]
-        )
