@@ -12,11 +12,13 @@ import tritonclient.http as triton_http
 from plane_running import BODY, SIGNATURE, Plane, Times, read, until
 from tritonclient.utils import InferenceServerException
 
+from modelyard.core.errors import Unavailable
 from modelyard.core.routing import Split
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensor import DTYPES
 from modelyard.engine.limits import QueueLimits
 from modelyard.serve.grpc import ENGINES
+from modelyard.serve.parking import ParkingLimits
 
 CANARY = Split((2, 1), (1_000, 9_000))
 HALVES = Split((2, 1), (5_000, 5_000))
@@ -71,7 +73,9 @@ def test_a_key_stays_with_its_version_on_every_surface(engine):
                 plane.infer(**{"x-modelyard-key": key})[1]["model_version"],
                 plane.ask("POST", "/v2/models/m/infer", with_parameter(key))[1]["model_version"],
                 plane.ask("POST", "/predict", '{"input": [[1, 2]]}', {"x-modelyard-key": key})[1]["version"],
-                client.infer("m", [an_input()], headers={"x-modelyard-key": key}).get_response().model_version,
+                client.infer("m", [an_input()], headers={"x-modelyard-key": key})
+                .get_response()
+                .model_version,
                 client.infer("m", [an_input()], parameters={"routing_key": key}).get_response().model_version,
             }
             assert len(given) == 1, (key, given)
@@ -196,7 +200,9 @@ def test_a_shadow_that_fails_is_counted_and_felt_by_nobody(plane):
 
 
 def test_a_shadow_that_takes_other_inputs_is_counted(plane):
-    seen = shadowed(plane, signature=Signature((TensorSpec("z", DTYPES["FP32"], (None, 2)),), SIGNATURE.outputs))
+    seen = shadowed(
+        plane, signature=Signature((TensorSpec("z", DTYPES["FP32"], (None, 2)),), SIGNATURE.outputs)
+    )
     assert plane.infer()[0] == 200
     until(lambda: seen.shadow.failed == 1)
 
@@ -233,7 +239,9 @@ def test_a_cold_model_answers_after_its_load(plane):
         lambda: plane.infer()[1]["model_version"],
         lambda: plane.ask("POST", "/v2/models/m/versions/1/infer", BODY)[1]["model_version"],
         lambda: plane.ask("POST", "/predict", '{"input": [[1, 2]]}')[1]["version"],
-        lambda: plane.ask("POST", "/v2/models/m/infer", bytes(8), {"Inference-Header-Content-Length": "0"})[0],
+        lambda: plane.ask("POST", "/v2/models/m/infer", bytes(8), {"Inference-Header-Content-Length": "0"})[
+            0
+        ],
         lambda: plane.ask("GET", "/v2/models/m")[1]["versions"],
         lambda: client.infer("m", [an_input()]).get_response().model_version,
         lambda: client.get_model_metadata("m").name,
@@ -290,8 +298,6 @@ def test_a_model_that_goes_away_or_fails_to_load_tells_those_who_wait(plane):
     for thread in threads:
         thread.start()
     until(lambda: len(plane.plane.parking) == 2)
-    from modelyard.core.errors import Unavailable
-
     plane.do(plane.plane.parking.give_up, ("m", "1"), Unavailable("its replay differs"))
     plane.publish(plane.slot("k", "1"))
     for thread in threads:
@@ -302,8 +308,6 @@ def test_a_model_that_goes_away_or_fails_to_load_tells_those_who_wait(plane):
 
 
 def test_what_waits_is_bounded(plane):
-    from modelyard.serve.parking import ParkingLimits
-
     plane.plane.parking._limits = ParkingLimits(calls=2, size_bytes=1 << 20)
     plane.publish(cold=[("m", "1")])
     answers = []
