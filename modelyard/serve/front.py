@@ -45,7 +45,7 @@ class Front:
         options = self._options
         self.plane = plane = DataPlane(asyncio.get_running_loop(), options.limits, options.request_s)
         self.budget = budget = BodyBudget(options.bodies_bytes)
-        self._surface = RestSurface(
+        surface = RestSurface(
             plane,
             self._version,
             load_pages(self._openapi),
@@ -54,7 +54,8 @@ class Front:
         plane.gauges = lambda: (self.connections, budget.held)
         rpc = RpcSurface(plane, self._version)
         limits = HttpLimits(body_bytes=options.limits.body_bytes)
-        self._http = HttpListener(self._surface, limits, budget, listener_error)
+        plane.gauges = lambda: (self.connections, budget.held)
+        self._http = HttpListener(surface, limits, budget, listener_error)
         http_port = await self._http.open(options.host, options.http_port, reuse_port=options.reuse_port)
         if options.grpc_port is None:
             return http_port, None
@@ -71,10 +72,6 @@ class Front:
     def connections(self) -> int:
         """Open HTTP connections."""
         return self._http.open_connections
-
-    def published(self) -> None:
-        """The routes of the data plane have changed: build the table of paths again."""
-        self._surface.publish()
 
     async def drain(self, timeout_s: float) -> None:
         """Take no new connections, answer what is in flight, close."""

@@ -143,4 +143,3 @@ class Server:
             loaded.example,
         )
         front.plane.publish((*front.plane.routes.slots, slot))
-        front.published()

@@ -177,7 +177,6 @@ class Worker:
         self, slots: tuple[Slot, ...], splits: Mapping[str, Split | None], cold: tuple[tuple[str, str], ...]
     ) -> None:
         self._plane.publish(slots, splits, cold)
-        self._front.published()
 
     def _tell_soon(self) -> None:
         if self._telling is None:

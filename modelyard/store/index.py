@@ -229,9 +229,8 @@ class Index(Ledger):
                 "model_id": found.id, "revision": revision, "at": at, "who": who, "why": why,
                 "evidence": text,
             }  # fmt: skip
-            release_id = connection.execute(
-                sa.insert(RELEASES).values(made).returning(RELEASES.c.id)
-            ).scalar_one()
+            insert = sa.insert(RELEASES).values(made).returning(RELEASES.c.id)
+            release_id = connection.execute(insert).scalar_one()
             for move in moved:
                 self._move(connection, found, move, now, who)
             _write_entries(connection, release_id, found, entries, states)

@@ -169,8 +169,7 @@ def test_a_newer_connection_replaces_an_older(worker):
     with Control(worker.path) as newer:
         newer.wait(Hello)
         with pytest.raises((EOFError, ConnectionError)):
-            while True:
-                worker.control.read()
+            worker.control.read_to_end()
         newer.wait(Seen)
         newer.wait(Seen)
 
@@ -190,8 +189,7 @@ def test_garbage_ends_the_connection_and_nothing_else(worker, shelf, garbage):
     worker.control.serve(shelf.model("a", 1))
     worker.control.socket.sendall(garbage)
     with pytest.raises((EOFError, ConnectionError)):
-        while True:
-            worker.control.read()
+        worker.control.read_to_end()
     assert ask(worker.port, "a") == (200, ("1", 1.0))
     worker.control = Control(worker.path)
     assert worker.control.wait(Hello).generation == 1

@@ -168,6 +168,11 @@ class Control:
         self.heard.append(message)
         return message
 
+    def read_to_end(self):
+        """Until the worker closes the connection, which raises."""
+        while True:
+            self.read()
+
     def wait(self, kind, matches=lambda message: True, timeout_s=60):
         until = time.monotonic() + timeout_s
         while time.monotonic() < until:
@@ -247,7 +252,9 @@ class WorkerProcess:
                 self.process.wait()
 
     def resident_bytes(self):
-        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf(
+            "SC_PAGE_SIZE"
+        )
 
     def threads(self):
         return len(os.listdir(f"/proc/{self.process.pid}/task"))

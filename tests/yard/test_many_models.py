@@ -6,12 +6,12 @@ import json
 
 import numpy as np
 import pytest
-from modelyard.deploy.yard import Yard
 from numbered import adder
 from ups import Up
 
 from modelyard.client import Client
 from modelyard.deploy.plan import Order
+from modelyard.deploy.yard import Yard
 from modelyard.flow import Wishes, prepare
 
 MODELS = 1000

@@ -10,10 +10,11 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from modelyard.client.admin import AdminClient
-from modelyard.client.admin_values import OrderRequest
 from numbered import adder
 from serving import MODELYARD, read_line
+
+from modelyard.client.admin import AdminClient
+from modelyard.client.admin_values import OrderRequest
 
 
 class Up:
