@@ -78,6 +78,7 @@ class Host:
         elif isinstance(message, Ask):
             self._asked(worker, message)
         else:
+            worker.served = worker.served or (message.settled and message.generation > 0)
             self.changed.set()
 
     def came(self, worker: Running) -> None:
@@ -269,7 +270,7 @@ class Host:
             return WorkerRow(self.name, name, 0, "waiting", restarts=berth.restarts)
         hello = running.connection.hello
         age_s = asyncio.get_running_loop().time() - running.connection.heard_s
-        state = "draining" if running.draining else "ready" if running.actual.settled else "starting"
+        state = "draining" if running.draining else "ready" if running.served else "starting"
         return WorkerRow(
             self.name, name, running.child.pid, state, hello.http_port, hello.grpc_port,
             running.actual.generation, berth.restarts, round(time.time() - age_s, 3),

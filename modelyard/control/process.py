@@ -31,7 +31,7 @@ from modelyard.control.supervisor import Supervisor
 from modelyard.control.watcher import Watcher, WatchOptions
 from modelyard.core.errors import Unavailable
 from modelyard.deploy.yard import Yard
-from modelyard.serve.options import ServeOptions, options_digest
+from modelyard.serve.options import ServeOptions, options_digest, read_options, write_options
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -131,7 +131,8 @@ class Control:
             console_url = console.bind()
             ports = reserve(self._options.serve, supervisor.running)
             folder.stand(standing := _standing(ports, console_url, self._version))
-            supervisor.open(Start(ports.options, options_digest(ports.options), self._version))
+            options = read_options(write_options(ports.options))  # as the workers will read them
+            supervisor.open(Start(options, options_digest(options), self._version))
             self._go(lambda: _keep_sums(folder, host))
             working = asyncio.ensure_future(self._work(host, asks, console, Up(standing, host)))
             stopped = asyncio.ensure_future(stop.wait())

@@ -69,6 +69,8 @@ class Running:
         name: its socket.
         child: its process.
         adopted: an earlier control started it.
+
+    ``served``: it has served all of some desired state once.
     """
 
     def __init__(self, name: SocketName, child: Child, connection: Connection, adopted: bool) -> None:
@@ -78,6 +80,7 @@ class Running:
         self.adopted = adopted
         self.connected = True
         self.draining = False
+        self.served = False
 
     @property
     def actual(self) -> Actual:

@@ -196,7 +196,8 @@ def open_s3(
         client_options={
             "timeout": timedelta(seconds=limits.timeout_s),
             "connect_timeout": timedelta(seconds=min(limits.connect_s, limits.timeout_s)),
-            "allow_http": endpoint.startswith("http://"),
+            # Without an endpoint of ours the client's own counts, AWS_ENDPOINT_URL: Amazon's are all https.
+            "allow_http": not endpoint or endpoint.startswith("http://"),
         },
         retry_config={
             "max_retries": limits.retries,
