@@ -53,21 +53,6 @@ class Front:
             PortBusy: another process holds a port.
         """
         options = self._options
-<<<<<<< HEAD
-=======
-        self.plane = plane = DataPlane(asyncio.get_running_loop(), options.limits, options.request_s)
-        self.budget = budget = BodyBudget(options.bodies_bytes)
-        surface = RestSurface(
-            plane,
-            self._version,
-            load_pages(plane),
-            lambda: metrics_page(plane),
-        )
-        rpc = RpcSurface(plane, self._version)
-        limits = HttpLimits(body_bytes=options.limits.body_bytes)
-        plane.gauges = lambda: (self.connections, budget.held)
-        self._http = HttpListener(surface, limits, budget, listener_error)
->>>>>>> dataplane
         http_port = await self._http.open(options.host, options.http_port, reuse_port=options.reuse_port)
         if options.grpc_port is None:
             return http_port, None
