@@ -154,20 +154,15 @@ def open_version(folder: Path, *, trust: bool = False) -> Opened:
     """
     bundle = open_bundle(folder, hashed=False)
     facts = bundle.facts
+    graph, signature, rows = read_graph(bundle)
     try:
-        signature = Signature.from_json(facts["signature"])
-        rows = _read(bundle, ROWS)
         answers = _read(bundle, ANSWERS) if bundle.has(ANSWERS) else None
         tolerance = float(facts["tolerance"])
-        fit = len(rows) in (0, len(signature.inputs)) and (
-            answers is None or (len(rows) > 0 and len(answers) == len(signature.outputs))
-        )
-        if not fit:
-            raise CorruptFile(f"bundle {folder.name}: its rows do not fit its signature")
-        graph = bundle.path(facts["graph"]) if facts["graph"] is not None else None
         host = None if graph is not None else _host(bundle)
     except _NOT_SO as error:
         raise CorruptFile(f"bundle {folder.name} cannot be read: {type(error).__name__}") from None
+    if answers is not None and (not rows or len(answers) != len(signature.outputs)):
+        raise CorruptFile(f"bundle {folder.name}: its answers do not fit its signature")
     if graph is not None:
         runner = RUNTIMES.load("onnx").open(graph, signature)
     elif host is not None:
@@ -176,6 +171,26 @@ def open_version(folder: Path, *, trust: bool = False) -> Opened:
             HOST_TARGET, values, arrays, signature, policy, trust=trust, run_s=HOST_RUN_S
         )
     return Opened(signature, runner, rows, answers, tolerance, facts)
+
+
+def read_graph(bundle: Bundle) -> tuple[Path | None, Signature, Inputs]:
+    """The graph that answers (None: the original does), what it takes and gives, and rows that it answers.
+
+    Raises:
+        CorruptFile: the facts or the rows are not what ``keep`` writes.
+    """
+    name = bundle.folder.name
+    try:
+        signature = Signature.from_json(bundle.facts["signature"])
+        rows = _read(bundle, ROWS)
+        graph = bundle.facts["graph"]
+        if graph is not None and graph not in bundle.parts:
+            raise CorruptFile(f"bundle {name} holds no graph {str(graph)[:80]!r}")
+    except _NOT_SO as error:
+        raise CorruptFile(f"bundle {name} cannot be read: {type(error).__name__}") from None
+    if len(rows) not in (0, len(signature.inputs)):
+        raise CorruptFile(f"bundle {name}: its rows do not fit its signature")
+    return None if graph is None else bundle.path(graph), signature, rows
 
 
 def _host(bundle: Bundle) -> tuple[dict[str, Any], Inputs, Policy]:

@@ -19,8 +19,8 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 
 from modelyard.artifact.bundle import open_bundle, unpack_rows, write_bundle
 from modelyard.artifact.tarball import import_bundle, save_bundle
-from modelyard.core.errors import CorruptFile, MissingFile, NotConvertible
-from modelyard.flow import OpenLimits, Wishes, open_version, prepare
+from modelyard.core.errors import CorruptFile, MissingFile, NotConvertible, UnsafeFile
+from modelyard.flow import OpenLimits, Wishes, open_version, prepare, rehearse_version
 from modelyard.serve.replay import replay
 
 
@@ -340,3 +340,55 @@ def test_a_source_that_is_changed_meanwhile_is_refused(tmp_path):
     with pytest.raises(CorruptFile, match="changed while it was read"):
         prepare(source, Wishes(), tmp_path / "cache", meddle)
     assert not any((tmp_path / "cache").glob("*/*"))
+
+
+@pytest.mark.parametrize("name", sources())
+def test_what_was_made_here_passes_as_a_stranger(tmp_path, name):
+    rehearse_version(road(sources()[name](tmp_path), tmp_path / "cache").bundle.folder)
+
+
+def test_a_strangers_graph_ends_in_its_child(tmp_path):
+    honest = road(linear(tmp_path / "given"), tmp_path / "cache").bundle
+    greedy = {**{part: honest.path(part) for part in honest.parts}, "graph/model.onnx": greedy_graph()}
+    folder = write_bundle(tmp_path / "b", honest.facts, greedy).folder
+    with pytest.raises(NotConvertible, match="more memory than the limit"):
+        rehearse_version(folder, OpenLimits(memory_bytes=1 << 30))
+    other = {**greedy, "graph/model.onnx": linear(tmp_path / "given", "two.onnx", batch=1).read_bytes()}
+    folder = write_bundle(tmp_path / "c", honest.facts, other).folder
+    with pytest.raises((NotConvertible, CorruptFile)):
+        rehearse_version(folder)
+
+
+def test_a_strangers_graph_reads_no_other_file(tmp_path):
+    source = linear(tmp_path / "given", weights="linear.data")
+    honest = road(source, tmp_path / "cache").bundle
+    model = onnx.load(source, load_external_data=False)
+    for tensor in model.graph.initializer:
+        tensor.external_data[0].value = "../manifest.json"
+    parts = {**{part: honest.path(part) for part in honest.parts}}
+    parts["graph/model.onnx"] = model.SerializeToString()
+    with pytest.raises(UnsafeFile, match="outside its own folder"):
+        rehearse_version(write_bundle(tmp_path / "b", honest.facts, parts).folder)
+
+
+def greedy_graph():
+    """The signature of ``linear``, and five gigabytes as soon as it runs."""
+    nodes = [
+        helper.make_node("ConstantOfShape", ["size"], ["big"]),
+        helper.make_node("ReduceSum", ["big"], ["sum"], keepdims=0),
+        helper.make_node("MatMul", ["x", "w"], ["z"]),
+        helper.make_node("Add", ["z", "sum"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "greedy",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 2])],
+        [
+            numpy_helper.from_array(np.ones((3, 2), np.float32), "w"),
+            numpy_helper.from_array(np.array([5 << 28], np.int64), "size"),
+        ],
+    )
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    ).SerializeToString()
