@@ -166,7 +166,11 @@ def rehearse_version(folder: Path, limits: OpenLimits | None = None, *, trust: b
     graph, signature, rows = read_graph(bundle)
     if graph is not None:
         policy = (limits or OpenLimits()).policy()
-        Rehearsal.open(graph, expected=signature, rows=[rows], policy=policy, trust=trust).close()
+        with Rehearsal.open(graph, expected=signature, rows=[rows], policy=policy, trust=trust) as rehearsal:
+            if signature.batched and not rehearsal.checked.batched:
+                raise CorruptFile(
+                    f"bundle {folder.name} says that rows of its graph may share a batch, and they may not"
+                )
 
 
 @dataclass(frozen=True, slots=True)
