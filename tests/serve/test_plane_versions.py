@@ -12,11 +12,13 @@ import tritonclient.http as triton_http
 from plane_running import BODY, SIGNATURE, Plane, Times, read, until
 from tritonclient.utils import InferenceServerException
 
+from modelyard.core.errors import Unavailable
 from modelyard.core.routing import Split
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensor import DTYPES
 from modelyard.engine.limits import QueueLimits
 from modelyard.serve.grpc import ENGINES
+from modelyard.serve.parking import ParkingLimits
 
 CANARY = Split((2, 1), (1_000, 9_000))
 HALVES = Split((2, 1), (5_000, 5_000))
@@ -296,8 +298,6 @@ def test_a_model_that_goes_away_or_fails_to_load_tells_those_who_wait(plane):
     for thread in threads:
         thread.start()
     until(lambda: len(plane.plane.parking) == 2)
-    from modelyard.core.errors import Unavailable
-
     plane.do(plane.plane.parking.give_up, ("m", "1"), Unavailable("its replay differs"))
     plane.publish(plane.slot("k", "1"))
     for thread in threads:
@@ -308,8 +308,6 @@ def test_a_model_that_goes_away_or_fails_to_load_tells_those_who_wait(plane):
 
 
 def test_what_waits_is_bounded(plane):
-    from modelyard.serve.parking import ParkingLimits
-
     plane.plane.parking._limits = ParkingLimits(calls=2, size_bytes=1 << 20)
     plane.publish(cold=[("m", "1")])
     answers = []
