@@ -17,37 +17,28 @@ from __future__ import annotations
 import platform
 import tempfile
 from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from modelyard.artifact.bundle import Bundle, canonical, open_bundle, pack_rows, unpack_rows, write_bundle
-from modelyard.compiler.external import external_files
-from modelyard.compiler.graph import Graph
+from modelyard.artifact.bundle import Bundle, canonical, open_bundle, unpack_rows
 from modelyard.compiler.optimise import optimise
+from modelyard.compiler.recorded import Recording, record, record_agreed
 from modelyard.compiler.rehearse import Rehearsal
 from modelyard.compiler.report import CompileReport
 from modelyard.compiler.rows import probe_rows
 from modelyard.compiler.verify import Tolerance, verify
-from modelyard.core.digest import sha256_of, sha256_of_stream
-from modelyard.core.errors import (
-    CallerError,
-    ChildFailed,
-    CorruptFile,
-    MissingExtra,
-    MissingFile,
-    ModelFailed,
-    NotConvertible,
-)
+from modelyard.core.digest import sha256_of
+from modelyard.core.errors import ChildFailed, CorruptFile, MissingExtra, MissingFile, NotConvertible
 from modelyard.core.signature import Signature
 from modelyard.formats.fit import to_inputs
-from modelyard.formats.original import HOST_TARGET, Original, open_values
+from modelyard.formats.original import Original
 from modelyard.formats.rows import read_rows
 from modelyard.formats.sniff import sniff
-from modelyard.runtime.table import RUNTIMES
+from modelyard.kept import ROWS, Making, Manner, keep, open_version, read_report, versions
 from modelyard.sandbox.policy import Policy
+from modelyard.sources import GRAPH_NAME, Source, read_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -57,16 +48,14 @@ if TYPE_CHECKING:
     from modelyard.core.tensor import Array
     from modelyard.formats.rows import Rows
     from modelyard.formats.sniff import Sniffed
-    from modelyard.serve.process import Runner
+    from modelyard.serve.opened import Runner
 
     Progress: TypeAlias = Callable[[str, float | None], None]
     Inputs: TypeAlias = tuple[Array, ...]
 
-GRAPH, ROWS = "model.onnx", "rows.bin"
+__all__ = ("OpenLimits", "Prepared", "Wishes", "open_runtime", "open_version", "prepare")
+
 EXAMPLE_ROWS = 8
-HOST_RUN_S = 50.0
-"""A batch that takes a model host longer ends the host: a little before the engine gives the batch up."""
-_VERSIONS = ("modelyard", "numpy", "onnxruntime", "scikit-learn", "skl2onnx", "onnx", "protobuf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +81,7 @@ class Wishes:
         limits: what a child may use.
         tolerance: how close the compiled graph must come.
         options: what else was said of the file, plain JSON values, see ``formats.opened.Ask``.
+        trusted_types: types that a skops file may build besides the reviewed ones.
     """
 
     sample: Path | None = None
@@ -100,6 +90,7 @@ class Wishes:
     limits: OpenLimits = field(default_factory=OpenLimits)
     tolerance: Tolerance = field(default_factory=Tolerance)
     options: Mapping[str, Any] = field(default_factory=dict)
+    trusted_types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +123,7 @@ class Prepared:
 
 
 def prepare(source: Path, wishes: Wishes, cache: Path, on_progress: Progress) -> Prepared:
-    """Take a file down the road, or find that it has been down it before.
+    """Take a file or folder down the road, or find that it has been down it before.
 
     Raises:
         FileError: there is no such file, it is not one that is read here, opening it is not safe here,
@@ -141,15 +132,16 @@ def prepare(source: Path, wishes: Wishes, cache: Path, on_progress: Progress) ->
     on_progress("reading the file", None)
     sniffed = sniff(source)
     sample = read_rows(wishes.sample) if wishes.sample is not None else None
-    key = _key(source, sniffed, wishes)
+    given = read_source(source, sniffed)
+    key = _key(given, sniffed, wishes)
     place = cache / key[:2] / key
     try:
         bundle = open_bundle(place)
-        return Prepared(source, sniffed, bundle, CompileReport.from_json(bundle.facts["report"]), True)
+        return Prepared(source, sniffed, bundle, read_report(bundle), True)
     except (MissingFile, CorruptFile):
         pass
     road = _graph_road if sniffed.format == "onnx" else _original_road
-    bundle, report = road(_Job(source, sniffed, wishes, sample, place, on_progress))
+    bundle, report = road(_Job(source, sniffed, given, wishes, sample, place, on_progress))
     return Prepared(source, sniffed, bundle, report, False)
 
 
@@ -159,28 +151,16 @@ def open_runtime(prepared: Prepared, wishes: Wishes) -> Runner:
     Raises:
         FileError: it cannot be opened; the message says why.
     """
-    runtime = RUNTIMES.load(prepared.report.road)
-    opened: Runner
-    if prepared.report.road == "onnx":
-        graph = prepared.bundle.path(GRAPH) if prepared.bundle.has(GRAPH) else prepared.source
-        opened = runtime.open(graph, prepared.signature)
-        return opened
-    sample = read_rows(wishes.sample) if wishes.sample is not None else None
-    where = prepared.source.resolve()
-    values, arrays = open_values(where, prepared.sniffed, sample=sample, options=wishes.options)
-    policy = replace(wishes.limits.policy(), read=(where,), cpu_s=None, wall_s=None)
-    opened = runtime.open(
-        HOST_TARGET, values, arrays, prepared.signature, policy, trust=wishes.trust, run_s=HOST_RUN_S
-    )
-    return opened
+    return open_version(prepared.bundle.folder, trust=wishes.trust).runner
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One file on its way: what every step needs."""
+    """One model on its way: what every step needs."""
 
     source: Path
     sniffed: Sniffed
+    given: Source
     wishes: Wishes
     sample: Rows | None
     place: Path
@@ -199,26 +179,32 @@ class _Job:
             on_progress=self.say,
         )
 
-    def pack(
-        self, signature: Signature, report: CompileReport, rows: Inputs, parts: Mapping[str, bytes]
-    ) -> tuple[Bundle, CompileReport]:
-        """Keep the result."""
+    def pack(self, made: Making) -> tuple[Bundle, CompileReport]:
+        """Keep the result, with everything that is needed to open it again."""
         self.say("keeping the result", None)
-        facts = {"signature": signature.to_json(), "report": report.to_json(), "platform": platform.machine()}
-        return write_bundle(self.place, facts, {**parts, ROWS: pack_rows(rows)}), report
+        wishes = self.wishes
+        manner = Manner(
+            self.sniffed,
+            wishes.options,
+            wishes.trusted_types,
+            self.sample,
+            wishes.limits.memory_bytes,
+            wishes.tolerance.scores,
+        )
+        return keep(self.place, self.source, self.given, manner, made)
 
 
 def _graph_road(job: _Job) -> tuple[Bundle, CompileReport]:
     """A graph has nothing to be compared with: make it load everywhere, rehearse it, keep it."""
     graph = optimise(job.source.read_bytes())
-    parts = {GRAPH: graph.data} if graph.applied else {}
     with tempfile.TemporaryDirectory(prefix="modelyard-") as folder:
         path = job.source
-        if parts:
-            path = Path(folder) / GRAPH
+        if graph.applied:
+            path = Path(folder) / GRAPH_NAME
             path.write_bytes(graph.data)
         with job.rehearse(path) as rehearsal:
             rows = _example(rehearsal, job.sample)
+            recording = record(rehearsal.run, rows, rehearsal.signature, job.wishes.tolerance.scores)
     report = CompileReport(
         job.sniffed.format,
         job.sniffed.detail,
@@ -228,7 +214,8 @@ def _graph_road(job: _Job) -> tuple[Bundle, CompileReport]:
         rehearsal.checked,
         notes=graph.notes,
     )
-    return job.pack(rehearsal.signature, report, rows, parts)
+    data = graph.data if graph.applied else b""
+    return job.pack(Making(rehearsal.signature, report, recording, data))
 
 
 def _original_road(job: _Job) -> tuple[Bundle, CompileReport]:
@@ -239,6 +226,7 @@ def _original_road(job: _Job) -> tuple[Bundle, CompileReport]:
         job.sniffed,
         policy=job.wishes.limits.policy(),
         sample=job.sample,
+        trusted_types=job.wishes.trusted_types,
         options=job.wishes.options,
         trust=job.wishes.trust,
         on_progress=job.say,
@@ -247,50 +235,66 @@ def _original_road(job: _Job) -> tuple[Bundle, CompileReport]:
         training = (original.training_rows,) if original.training_rows is not None else None
         groups = probe_rows(original.signature, original.profile, sample=sample, training=training)
         described = f"{original.description['class']} ({job.sniffed.detail})"
-        report, data = _prove(job, original, groups)
-        report = replace(report, origin=described, notes=(*original.notes, *report.notes))
-        rows = _answered(original, groups)
+        made = _prove(job, original, groups)
+        report = replace(made.report, origin=described, notes=(*original.notes, *made.report.notes))
+        recording = made.recording or _recorded(job, original, None, groups)
     signature = original.signature
     if report.checked is not None and report.road == "onnx":
         signature = replace(signature, batched=signature.batched and report.checked.batched)
-    return job.pack(signature, report, rows, {GRAPH: data} if report.road == "onnx" else {})
+    return job.pack(Making(signature, report, recording, made.graph))
 
 
-def _prove(job: _Job, original: Original, groups: Sequence[Group]) -> tuple[CompileReport, bytes]:
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What became of a conversion: no graph and no recording where the original must answer itself."""
+
+    report: CompileReport
+    graph: bytes = b""
+    recording: Recording | None = None
+
+
+def _prove(job: _Job, original: Original, groups: Sequence[Group]) -> _Made:
     """Convert, rehearse, verify; the report says which road was taken and why."""
     source = job.sniffed.format
     if job.wishes.native:
-        return CompileReport(source, "", "python", "native serving was asked for"), b""
+        return _Made(CompileReport(source, "", "python", "native serving was asked for"))
+    recording = None
     try:
         job.say("converting to ONNX", None)
         graph = optimise(original.convert())
         with tempfile.TemporaryDirectory(prefix="modelyard-") as folder:
-            path = Path(folder) / GRAPH
+            path = Path(folder) / GRAPH_NAME
             path.write_bytes(graph.data)
             first = [group.inputs for group in groups[:1]]
             with job.rehearse(path, original.signature, first) as rehearsal:
                 job.say("comparing the graph with the original", None)
                 verdict = verify(original, rehearsal.run, groups, job.wishes.tolerance)
+                if verdict.ok:
+                    recording = _recorded(job, original, rehearsal, groups)
     except (NotConvertible, MissingExtra) as error:
-        return CompileReport(source, "", "python", error.message), b""
+        return _Made(CompileReport(source, "", "python", error.message))
     except ChildFailed as error:
-        return CompileReport(source, "", "python", f"converting broke a limit: {error.message}"), b""
+        return _Made(CompileReport(source, "", "python", f"converting broke a limit: {error.message}"))
     road, reason = ("onnx", "") if verdict.ok else ("python", f"the graph differs: {verdict.reason}")
-    return CompileReport(
-        source, "", road, reason, graph.applied, rehearsal.checked, verdict, graph.notes
-    ), graph.data
+    report = CompileReport(source, "", road, reason, graph.applied, rehearsal.checked, verdict, graph.notes)
+    return _Made(report, graph.data if verdict.ok else b"", recording)
 
 
-def _answered(original: Original, groups: Sequence[Group]) -> Inputs:
-    """A few rows that the original answers: the warm-up and the documentation use them."""
+def _recorded(
+    job: _Job, original: Original, rehearsal: Rehearsal | None, groups: Sequence[Group]
+) -> Recording:
+    """A few rows that the original answers: for the warm-up, the documentation and the replay."""
+    candidate = rehearsal.run if rehearsal is not None else None
     for group in groups:
-        rows = tuple(array[:EXAMPLE_ROWS] for array in group.inputs)
-        try:
-            original.predict(rows)
-        except (CallerError, ModelFailed):
-            continue
-        return rows if group.kind == "real" else tuple(map(_readable, rows))
-    return ()
+        rows = (
+            group.inputs if group.kind == "real" else tuple(map(_readable, group.take(slice(0, 16)).inputs))
+        )
+        found = record_agreed(
+            original.predict, candidate, rows, original.signature, job.wishes.tolerance.scores
+        )
+        if found is not None:
+            return found
+    return Recording()
 
 
 def _readable(array: Array) -> Array:
@@ -307,44 +311,26 @@ def _example(rehearsal: Rehearsal, sample: Rows | None) -> Inputs:
     Raises:
         BadInput: the sample does not fit the graph.
     """
-    if sample is None:
-        return (
-            tuple(array[:EXAMPLE_ROWS] for array in rehearsal.example)
-            if rehearsal.signature.batched
-            else rehearsal.example
-        )
-    rows = to_inputs(sample, rehearsal.signature)
-    rehearsal.run(rows)
+    rows = rehearsal.example
+    if sample is not None:
+        rows = to_inputs(sample, rehearsal.signature)
+        rehearsal.run(rows)
     return tuple(array[:EXAMPLE_ROWS] for array in rows) if rehearsal.signature.batched else rows
 
 
-def _key(source: Path, sniffed: Sniffed, wishes: Wishes) -> str:
-    """The digest of everything that decides what the road makes of a file."""
-    with source.open("rb") as stream:
-        parts: dict[str, Any] = {
-            "source": sha256_of_stream(stream),
-            "format": sniffed.format,
-            "native": wishes.native,
-            "options": dict(wishes.options),
-        }
-    if sniffed.format == "onnx":
-        # Weights that lie beside the graph are part of it.
-        beside = external_files(Graph(source.read_bytes()), source.resolve().parent)
-        parts["weights"] = {}
-        for path in beside:
-            with path.open("rb") as stream:
-                parts["weights"][str(path)] = sha256_of_stream(stream)
+def _key(given: Source, sniffed: Sniffed, wishes: Wishes) -> str:
+    """The digest of everything that decides what the road makes of a model."""
+    parts: dict[str, Any] = {
+        "source": dict(given.digests),
+        "format": sniffed.format,
+        "native": wishes.native,
+        "options": dict(wishes.options),
+        "trusted_types": list(wishes.trusted_types),
+        "memory_bytes": wishes.limits.memory_bytes,
+        "tolerance": [wishes.tolerance.scores, wishes.tolerance.share],
+        "versions": versions(),
+        "machine": platform.machine(),
+    }
     if wishes.sample is not None:
-        with wishes.sample.open("rb") as stream:
-            parts["sample"] = sha256_of_stream(stream)
-    parts["tolerance"] = [wishes.tolerance.scores, wishes.tolerance.share]
-    parts["versions"] = {name: _installed(name) for name in _VERSIONS}
-    parts["machine"] = platform.machine()
+        parts["sample"] = sha256_of([wishes.sample.read_bytes()])
     return sha256_of([canonical(parts)])
-
-
-def _installed(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""

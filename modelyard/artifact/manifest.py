@@ -14,17 +14,18 @@ from modelyard.core.digest import sha256_of
 from modelyard.core.errors import CorruptFile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-FORMAT = 1
-"""The layout's version; a bundle of a later one is refused."""
+FORMAT = 2
+"""The layout's version; a bundle of another one is refused."""
 
 MANIFEST = "manifest.json"
 
 MOST_BYTES, MOST_PARTS = 64 << 20, 10_000
 """What a manifest may have at most."""
 
-_PART_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_SEGMENT = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9 ._+=@,:~()\[\]-]{0,98}[A-Za-z0-9_+=@~()\[\]-])?")
+_NAME_CHARS, _TAIL_CHARS, _HEAD_CHARS = 240, 100, 155
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -57,6 +58,62 @@ def canonical(value: object) -> bytes:
     ).encode()
 
 
+def check_part_name(name: str) -> None:
+    """Refuse a name that could mean different files to different readers, or one outside the bundle.
+
+    A name is a path of at most 240 characters, forward slashes between segments of 1 to 100 plain ASCII
+    characters each; none starts with a dot (so no "." and ".."), none ends with a dot or a space. It fits
+    the 155 + 100 characters that the head of a tar has for it.
+
+    >>> check_part_name("source/variables/variables.index")
+
+    Raises:
+        CorruptFile: it is no such name, or the manifest's own.
+    """
+    good = len(name) <= _NAME_CHARS and all(_SEGMENT.fullmatch(one) for one in name.split("/"))
+    if not good or name.partition("/")[0].lower() == MANIFEST or not _fits_tar(name):
+        raise CorruptFile(f"a file may not be named {name[:80]!r}")
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """A name as the head of a tar has it: the folders above and the rest, which is the whole if it is short.
+
+    >>> split_name("a/b")
+    ('', 'a/b')
+    """
+    if len(name) <= _TAIL_CHARS:
+        return "", name
+    at = name.rfind("/", 0, _HEAD_CHARS + 1)
+    return name[:at], name[at + 1 :]
+
+
+def _fits_tar(name: str) -> bool:
+    head, tail = split_name(name)
+    return len(tail) <= _TAIL_CHARS and (bool(head) or tail == name)
+
+
+def check_apart(names: Iterable[str]) -> None:
+    """Refuse names that are one file, or a file and a folder, where letters have no case.
+
+    Raises:
+        CorruptFile: two of them collide.
+    """
+    files: set[str] = set()
+    folders: dict[str, str] = {}
+    for name in names:
+        low = name.lower()
+        if low in files:
+            raise CorruptFile(f"two files differ only in the case of their letters: {name[:80]!r}")
+        files.add(low)
+        above = name
+        while "/" in above:
+            above = above.rpartition("/")[0]
+            if folders.setdefault(above.lower(), above) != above:
+                raise CorruptFile(f"two folders differ only in the case of their letters: {above[:80]!r}")
+    for both in files & folders.keys():
+        raise CorruptFile(f"{both[:80]!r} is a file and a folder")
+
+
 def read_manifest(raw: bytes) -> Manifest:
     """Read a manifest.
 
@@ -74,14 +131,14 @@ def read_manifest(raw: bytes) -> Manifest:
         if not isinstance(facts, dict) or not isinstance(files, dict) or len(files) > MOST_PARTS:
             raise CorruptFile("the manifest cannot be read: no facts, no files, or too many")
         parts = tuple(_part(name, files[name]) for name in sorted(files))
+        check_apart(files)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptFile(f"the manifest cannot be read: {type(error).__name__}") from None
     return Manifest(facts, parts, sha256_of([raw]))
 
 
 def _part(name: str, row: Mapping[str, Any]) -> Part:
-    if not _PART_NAME.fullmatch(name) or name == MANIFEST:
-        raise CorruptFile(f"a file may not be named {name[:80]!r}")
+    check_part_name(name)
     sha256, size = row["sha256"], row["size"]
     if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
         raise CorruptFile(f"{name} has no digest")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from modelyard.artifact.bundle import Bundle, open_bundle, receive_bundle
-from modelyard.artifact.manifest import MANIFEST, MOST_BYTES, read_manifest
+from modelyard.artifact.manifest import MANIFEST, MOST_BYTES, read_manifest, split_name
 from modelyard.core.errors import CorruptFile, TooLarge
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _BLOCK = tarfile.BLOCKSIZE
 _STEP = 1 << 20
+_CHECKSUM, _MAGIC, _PREFIX = slice(148, 156), slice(257, 265), slice(345, 500)
+"""Fields of a head, as POSIX has them."""
 _REFUSED = {
     tarfile.LNKTYPE: "a hard link",
     tarfile.SYMTYPE: "a symbolic link",
@@ -167,9 +169,17 @@ def _exactly(source: BinaryIO, size: int) -> bytes:
 
 
 def _head(name: str, size: int) -> bytes:
-    head = tarfile.TarInfo(name)
+    """One block; a long name stands in two of its fields, never in a block of its own."""
+    before, rest = split_name(name)
+    head = tarfile.TarInfo(rest)
     head.size, head.mode = size, 0o644
-    return head.tobuf(tarfile.GNU_FORMAT, "ascii", "strict")
+    block = bytearray(head.tobuf(tarfile.GNU_FORMAT, "ascii", "strict"))
+    if before:
+        block[_MAGIC] = tarfile.POSIX_MAGIC
+        block[_PREFIX.start : _PREFIX.start + len(before)] = before.encode("ascii")
+        block[_CHECKSUM] = b" " * 8
+        block[_CHECKSUM] = b"%06o\0 " % sum(block)
+    return bytes(block)
 
 
 def _padding(size: int) -> bytes:

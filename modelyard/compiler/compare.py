@@ -97,7 +97,7 @@ def compare(
         if is_exact(one):
             labels &= np.all(flat_one == flat_two, axis=1)
             continue
-        steps = _in_slacks(flat_one, flat_two, spread, slack)
+        steps = in_slacks(flat_one, flat_two, spread, slack)
         most = steps.max(axis=1, initial=0.0)
         scores &= most <= 1.0
         worst = np.maximum(worst, most)
@@ -117,7 +117,7 @@ def within(low: Array, high: Array, have: Array, spread: float, slack: Slack) ->
     rows = len(have)
     nearest = np.clip(have, low, high)
     nearest = np.where(np.isnan(low) & np.isnan(have), np.nan, nearest)
-    steps = _in_slacks(nearest.reshape(rows, -1), have.reshape(rows, -1), spread, slack)
+    steps = in_slacks(nearest.reshape(rows, -1), have.reshape(rows, -1), spread, slack)
     return np.asarray(steps.max(axis=1, initial=0.0) <= 1.0)
 
 
@@ -156,7 +156,7 @@ def _allowed(want: Array, spread: float, slack: Slack) -> Array:
     return np.asarray(slack.spread * spread + slack.relative * np.abs(want) + np.finfo(np.float32).tiny)
 
 
-def _in_slacks(want: Array, have: Array, spread: float, slack: Slack) -> Array:
+def in_slacks(want: Array, have: Array, spread: float, slack: Slack) -> Array:
     """Differences in units of what is allowed; NaN equals NaN, an infinity only itself."""
     one, two = want.astype(np.float64), have.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):

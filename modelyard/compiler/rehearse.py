@@ -44,6 +44,15 @@ LOAD_S, RUN_S = 60.0, 30.0
 MANY = 64
 """The larger batch that is timed, unless it would take over a second."""
 
+UNMEASURED: Mapping[str, Any] = {
+    "run_s_1": 0.0,
+    "run_s_n": 0.0,
+    "rows_n": 1,
+    "load_s": 0.0,
+    "memory_bytes": 0,
+}
+"""What stands in ``Checked`` where nothing was measured."""
+
 _TRIES_S = 20.0
 _TIME_S = 0.1
 _MEMORY_WORDS = ("bad_alloc", "allocate memory", "out of memory")
@@ -75,14 +84,20 @@ class Checked:
     runtime: str
     notes: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """A plain form for reports."""
-        return {**asdict(self), "notes": list(self.notes)}
+    def to_json(self, *, measured: bool = True) -> dict[str, Any]:
+        """A plain form for reports; without ``measured``, what is the same every time."""
+        row = {**asdict(self), "notes": list(self.notes)}
+        return row if measured else {name: row[name] for name in row if name not in UNMEASURED}
+
+    def measures(self) -> dict[str, Any]:
+        """What another rehearsal of the same graph would find a little different."""
+        row = self.to_json()
+        return {name: row[name] for name in UNMEASURED}
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Self:
         """Read what ``to_json`` wrote."""
-        return cls(**{**row, "notes": tuple(row["notes"])})
+        return cls(**{**UNMEASURED, **row, "notes": tuple(row["notes"])})
 
 
 class Rehearsal:

@@ -36,15 +36,15 @@ class CompileReport:
     verdict: Verdict | None = None
     notes: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """A plain form for manifests."""
+    def to_json(self, *, measured: bool = True) -> dict[str, Any]:
+        """A plain form; without ``measured``, what is the same every time, as manifests want it."""
         return {
             "source": self.source,
             "origin": self.origin,
             "road": self.road,
             "reason": self.reason,
             "applied": list(self.applied),
-            "checked": self.checked.to_json() if self.checked else None,
+            "checked": self.checked.to_json(measured=measured) if self.checked else None,
             "verdict": self.verdict.to_json() if self.verdict else None,
             "notes": list(self.notes),
         }
@@ -86,12 +86,13 @@ class CompileReport:
 
 def _checked_lines(checked: Checked) -> list[str]:
     found = []
-    if checked.ran:
+    if checked.run_s_1:
         found.append(f"one row takes {_time(checked.run_s_1)}")
         if checked.rows_n > 1:
             found[-1] += f", {checked.rows_n} rows together {_time(checked.run_s_n)}"
     size = f"{checked.memory_bytes / (1 << 20):.0f} MiB"
-    found.append(f"loads in {_time(checked.load_s)}, takes {size} ({checked.runtime})")
+    loads = f"loads in {_time(checked.load_s)}, takes {size}" if checked.load_s else "loads"
+    found.append(f"{loads} ({checked.runtime})")
     batch = (
         "proved independent of each other: requests may share a batch"
         if checked.batched

@@ -38,6 +38,7 @@ class InferRequest:
         priority: 0 is normal, 1 is urgent.
         timeout_s: how long the caller will wait; None is the server's own limit.
         parameters: what else the request carried (already without the reserved keys).
+        key: what the caller wants to be sticky by, where several versions share the traffic.
     """
 
     names: list[str]
@@ -48,6 +49,7 @@ class InferRequest:
     priority: int = 0
     timeout_s: float | None = None
     parameters: Mapping[str, Any] | None = None
+    key: bytes | None = None
 
 
 @dataclass(slots=True)

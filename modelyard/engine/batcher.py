@@ -61,7 +61,7 @@ class Batcher:
         fixed = all(None not in spec.shape[1:] for spec in signature.inputs)
         self._runner = runner
         self._batched = signature.batched
-        self._limits = limits
+        self.limits = limits
         self._observer = observer
         self._clock = clock
         self._queue = Queue(limits, signature.batched, fixed)
@@ -130,11 +130,11 @@ class Batcher:
         done: asyncio.Future[tuple[RunTimes, ModelyardError | None]] = self._loop.create_future()
 
         def work() -> Callable[[], None]:
-            found = rehearse(self._runner, sample, self._batched, self._limits.max_batch_rows, self._clock)
+            found = rehearse(self._runner, sample, self._batched, self.limits.max_batch_rows, self._clock)
             return lambda: None if done.done() else done.set_result(found)
 
         self._worker.start(work)
-        limit = self._limits.max_run_s
+        limit = self.limits.max_run_s
         try:
             times, error = await asyncio.wait_for(done, limit)
         except TimeoutError:
@@ -146,6 +146,14 @@ class Batcher:
             raise error
         self._times = times
         self._placement.learn(times)
+
+    def rest(self) -> bool:
+        """Let the thread of an idle model go; the next batch starts another. False while it is busy."""
+        if self._busy or self._queue.waiting or self.in_flight:
+            return False
+        self._bell = 0.0
+        self._worker.rest()
+        return True
 
     async def drain(self, timeout_s: float) -> bool:
         """Take no more jobs and finish those that are here; whether all were finished in time."""
@@ -186,7 +194,7 @@ class Batcher:
         """
         if not self._accepting or self._hung:
             raise self._why_not()
-        if job.rows > self._limits.max_batch_rows:
+        if job.rows > self.limits.max_batch_rows:
             self._check_size(job)
         job.arrived = self._clock()
         self._queue.put(job)
@@ -206,17 +214,17 @@ class Batcher:
     def _why_not(self) -> Unavailable:
         if self._hung:
             return Unavailable(
-                f"the model has been busy with one batch for more than {self._limits.max_run_s:g} s; "
+                f"the model has been busy with one batch for more than {self.limits.max_run_s:g} s; "
                 "try again later, or ask another replica"
             )
         return Unavailable("the model is not taking requests now; try again, or ask another replica")
 
     def _check_size(self, job: Job) -> None:
         expected = self._times.guess(job.rows)
-        if expected > self._limits.max_run_s:
+        if expected > self.limits.max_run_s:
             raise TooLarge(
                 f"{job.rows} rows would take this model about {expected:.0f} s, and one request may take "
-                f"{self._limits.max_run_s:g} s; send fewer rows at a time"
+                f"{self.limits.max_run_s:g} s; send fewer rows at a time"
             )
 
     def _wake(self) -> None:
@@ -252,7 +260,7 @@ class Batcher:
         if queue.rows >= self._apart.most_rows:
             return 0.0
         pause = self._hold.pause_s(now, queue.waiting, queue.rows)
-        wait = self._limits.max_wait_s
+        wait = self.limits.max_wait_s
         return max(pause, queue.oldest() + wait - now) if wait > 0.0 else pause
 
     def _take(self, now: float) -> list[Job]:
@@ -279,7 +287,7 @@ class Batcher:
             self._finish(batch, rows, execute(self._runner, batch, self._batched, self._clock))
             return
         self._busy = True
-        limit = now + self._limits.max_run_s
+        limit = now + self.limits.max_run_s
         if limit < self._armed:
             self._arm(limit)
         self._worker.start(
@@ -361,7 +369,7 @@ class Batcher:
             else:
                 following = min(following, job.deadline)
         if self._busy:
-            limit = self._run_started + self._limits.max_run_s
+            limit = self._run_started + self.limits.max_run_s
             if limit > now:
                 following = min(following, limit)
             elif not self._hung:
@@ -373,11 +381,11 @@ class Batcher:
     def _hang(self) -> None:
         self._hung = True
         error = self._why_not()
-        log.error("a batch has been running for more than %g s", self._limits.max_run_s)
+        log.error("a batch has been running for more than %g s", self.limits.max_run_s)
         for job in self._queue.drop_all():
             self._tell(job, None, error)
         for job in self._running:
-            self._answer(job, None, ModelFailed(f"the model did not answer in {self._limits.max_run_s:g} s"))
+            self._answer(job, None, ModelFailed(f"the model did not answer in {self.limits.max_run_s:g} s"))
         self._stop()
 
     def _stop(self) -> None:

@@ -26,7 +26,7 @@ class Job:
         inputs: C-contiguous arrays in the order of the signature.
         rows: entries along their first axis; 1 when the model is not batched.
         reply: called on the loop, once at most: with outputs, or with an error. Never after ``cancel``.
-        priority: 0 is normal, 1 is urgent.
+        priority: 0 is normal, 1 is urgent, -1 waits behind all other.
         deadline: monotonic seconds after which nobody wants the answer; None is never.
     """
 

@@ -1,11 +1,12 @@
 """What waits for one model, and what runs next. Pure: time is an argument.
 
-Three rules, each O(1) a job:
+Four rules, each O(1) a job:
 
 - Urgent requests lead a batch, and normal ones fill what room is left. After ``URGENT_IN_A_ROW`` batches
   that urgent requests led while normal ones waited, a normal request leads one.
 - Requests merge when every input has the same shape after the first axis. Each such shape is a lane:
   first in, first out within a lane; lanes of one level take turns, so no shape starves another.
+- Idle work (a priority below 0) runs when nothing else waits, and never shares a batch with it.
 - A cancelled or expired request never comes out. It leaves its lane when it reaches the front, or
   when the dead outnumber the living.
 """
@@ -26,11 +27,17 @@ if TYPE_CHECKING:
 URGENT_IN_A_ROW = 4
 """Batches that urgent requests may lead while normal ones wait."""
 
-_NORMAL, _URGENT = 0, 1
+IDLE = -1
+"""The priority of work that waits behind all other."""
+
+_NORMAL, _URGENT, _IDLE = 0, 1, 2
+_SHARED = ((_NORMAL, _URGENT), (_URGENT, _NORMAL), (_IDLE,))
+"""The levels that a batch is filled from, by the one that leads it."""
+_URGENT_FIRST, _NORMAL_FIRST = (_URGENT, _NORMAL, _IDLE), (_NORMAL, _URGENT, _IDLE)
 
 
 class Queue:
-    """A bounded queue of two levels.
+    """A bounded queue of three levels.
 
     Args:
         limits: how much may wait and how much runs together.
@@ -54,7 +61,11 @@ class Queue:
         self._limits = limits
         self._batched = batched
         self._fixed = fixed
-        self._levels: tuple[OrderedDict[Shapes, deque[Job]], ...] = (OrderedDict(), OrderedDict())
+        self._levels: tuple[OrderedDict[Shapes, deque[Job]], ...] = (
+            OrderedDict(),
+            OrderedDict(),
+            OrderedDict(),
+        )
         self._urgent_led = 0
         self._dead = 0
         self.waiting = 0
@@ -86,7 +97,8 @@ class Queue:
         deadline = job.deadline
         if deadline is not None and deadline < self.earliest:
             self.earliest = deadline
-        lanes = self._levels[_URGENT if job.priority > 0 else _NORMAL]
+        priority = job.priority
+        lanes = self._levels[_NORMAL if not priority else _URGENT if priority > 0 else _IDLE]
         lane = lanes.get(job.shapes)
         if lane is None:
             lane = lanes[job.shapes] = deque()
@@ -184,7 +196,7 @@ class Queue:
         shapes = next(iter(self._levels[leader]))
         batch: list[Job] = []
         rows = 0
-        for level in (leader, 1 - leader):
+        for level in _SHARED[leader]:
             lanes = self._levels[level]
             lane = lanes.get(shapes)
             while lane and (not batch or (self._batched and rows < most_rows)):
@@ -225,7 +237,7 @@ class Queue:
 
     def _leader(self, now: float, late: list[Job]) -> int:
         """The level that leads the next batch, its first lane with a living front; -1 when none is left."""
-        turns = (_NORMAL, _URGENT) if self._urgent_led >= URGENT_IN_A_ROW else (_URGENT, _NORMAL)
+        turns = _NORMAL_FIRST if self._urgent_led >= URGENT_IN_A_ROW else _URGENT_FIRST
         for level in turns:
             lanes = self._levels[level]
             while lanes:

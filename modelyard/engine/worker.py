@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
+    from typing import TypeAlias
+
+    Tasks: TypeAlias = SimpleQueue[Callable[[], Callable[[], None]] | tuple[float, Callable[[], None]] | None]
 
 
 class Worker(Protocol):
@@ -25,19 +28,20 @@ class Worker(Protocol):
     def ring(self, after_s: float, call: Callable[[], None]) -> None:
         """Call on the loop after a while, unless ``start`` or ``ring`` comes first."""
 
+    def rest(self) -> None:
+        """Hold nothing while there is nothing to do; forgets a ``ring``."""
+
     def close(self) -> None:
         """Take no more; what runs is left to finish."""
 
 
 class WorkerThread:
-    """A ``Worker`` that is one daemon thread, started with the first work."""
+    """A ``Worker`` that is one daemon thread, started with the first work, and again after a rest."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, name: str = "model") -> None:
         self._loop = loop
         self._name = name
-        self._tasks: SimpleQueue[
-            Callable[[], Callable[[], None]] | tuple[float, Callable[[], None]] | None
-        ] = SimpleQueue()
+        self._tasks: Tasks = SimpleQueue()
         self._thread: Thread | None = None
 
     def start(self, work: Callable[[], Callable[[], None]]) -> None:
@@ -52,23 +56,28 @@ class WorkerThread:
         if self._thread is None:
             self._begin()
 
-    def close(self) -> None:
+    def rest(self) -> None:
         """See ``Worker``."""
         if self._thread is not None:
             self._tasks.put(None)
             self._thread = None
+            self._tasks = SimpleQueue()  # the next thread must not take this one's end for its own
+
+    def close(self) -> None:
+        """See ``Worker``."""
+        self.rest()
 
     def _begin(self) -> None:
         # A daemon: a model that hangs must not keep the process from ending.
-        self._thread = Thread(target=self._serve, name=self._name, daemon=True)
+        self._thread = Thread(target=self._serve, args=(self._tasks,), name=self._name, daemon=True)
         self._thread.start()
 
-    def _serve(self) -> None:
+    def _serve(self, tasks: Tasks) -> None:
         wait: float | None = None
         call: Callable[[], None] | None = None
         while True:
             try:
-                task = self._tasks.get(timeout=wait)
+                task = tasks.get(timeout=wait)
             except Empty:
                 wait = None
                 if call is not None:

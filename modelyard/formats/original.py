@@ -41,18 +41,33 @@ def open_values(
     options: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Any], list[Array]]:
     """The call "open" of either target: its values and arrays."""
-    values: dict[str, Any] = {
+    names, columns = sample_columns(sample)
+    return opening(path, sniffed.format, names, trusted_types, options), columns
+
+
+def opening(
+    path: Path,
+    format_name: str,
+    names: Sequence[str] | None,
+    trusted_types: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The values of the call "open", for a sample that was taken apart before."""
+    return {
         "path": str(path),
-        "format": sniffed.format,
+        "format": format_name,
         "trusted_types": list(trusted_types),
         "options": dict(options or {}),
-        "sample": None,
+        "sample": list(names) if names is not None else None,
     }
+
+
+def sample_columns(sample: Rows | None) -> tuple[list[str] | None, list[Array]]:
+    """What a child sees of a sample: the names of the columns (None: no table) and their first rows."""
     if sample is None or sample.tensor is not None:
-        return values, []
+        return None, []
     columns = typed(sample)
-    values["sample"] = list(columns.names)
-    return values, [column[:SAMPLE_ROWS] for column in columns.columns]
+    return list(columns.names), [column[:SAMPLE_ROWS] for column in columns.columns]
 
 
 SAMPLE_ROWS = 256

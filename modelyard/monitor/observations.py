@@ -13,7 +13,7 @@ class Sums(msgspec.Struct, array_like=True):
 
 
 class ModelSums(msgspec.Struct):
-    """The sums of one model version since its process began.
+    """The sums of one model version since its process began. Values: nobody changes one that was made.
 
     Args:
         model: its name.
@@ -28,6 +28,10 @@ class ModelSums(msgspec.Struct):
         waiting: requests in the queue now.
         ready: how many processes have it ready now.
         last_s: when a request last ended, seconds of the epoch; 0 is never.
+        failed_s: of ``seconds``, what went into requests that were not answered "ok".
+        run_s: of ``run``, what went into batches of each bucket of ``batch_rows``.
+        dropped: copies for this version as a shadow that were not run, for want of room.
+        copies: those under way now.
     """
 
     model: str
@@ -42,6 +46,10 @@ class ModelSums(msgspec.Struct):
     waiting: int = 0
     ready: int = 0
     last_s: float = 0.0
+    failed_s: float = 0.0
+    run_s: list[float] = []
+    dropped: int = 0
+    copies: int = 0
 
 
 class Observations(msgspec.Struct):
@@ -55,6 +63,10 @@ class Observations(msgspec.Struct):
         resident_bytes: memory.
         cpu_s: processor time.
         processes: how many processes these are the sums of.
+        started_s: when the first of them began, seconds of the epoch; 0 is unknown.
+        open_fds: open file descriptors.
+        parked: requests that wait now for a model to be loaded.
+        parked_total: how many ever waited.
     """
 
     models: list[ModelSums]
@@ -64,3 +76,7 @@ class Observations(msgspec.Struct):
     resident_bytes: int = 0
     cpu_s: float = 0.0
     processes: int = 1
+    started_s: float = 0.0
+    open_fds: int = 0
+    parked: int = 0
+    parked_total: int = 0

@@ -10,94 +10,52 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from modelyard.core.errors import Cancelled, InternalError, ModelNotFound, ModelyardError, Unavailable
+from modelyard.core.errors import Cancelled, InternalError, ModelyardError, Unavailable
 from modelyard.core.limits import WireLimits
 from modelyard.core.request import InferReply, InferRequest
 from modelyard.engine.job import Job
+from modelyard.monitor.observations import Observations
+from modelyard.monitor.sums import merge, observe
 from modelyard.serve.failures import FailureLog
+from modelyard.serve.metrics import add_process
+from modelyard.serve.mirror import Mirror
+from modelyard.serve.parking import Parking
+from modelyard.serve.routes import Route, Routes, Slot
 from modelyard.serve.steps import Steps, Work
+from modelyard.wire.parameters import read_key
+from modelyard.wire.rest_reply import check_wanted
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Generator, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Generator, Mapping, Sequence
 
-    from modelyard.core.signature import Signature
+    from modelyard.core.routing import Split
     from modelyard.core.tensor import Array
-    from modelyard.engine.batcher import Batcher
-    from modelyard.monitor.counters import ModelCounters
+
+__all__ = ["DataPlane", "Exchange", "Route", "Routes", "Slot", "not_ready", "step_finding"]
 
 log = logging.getLogger("modelyard.serve")
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """One model version that takes requests.
-
-    Args:
-        example: a few rows that it is known to answer, for the documentation.
-    """
-
-    name: str
-    version: str
-    platform: str
-    signature: Signature
-    batcher: Batcher
-    counters: ModelCounters
-    example: tuple[Array, ...] = ()
-
-    @property
-    def ready(self) -> bool:
-        """Whether it takes requests now."""
-        return self.batcher.available
-
-
-@dataclass(frozen=True, slots=True)
-class Routes:
-    """Which slot answers for which name; immutable."""
-
-    slots: tuple[Slot, ...] = ()
-    by_version: Mapping[tuple[str, str], Slot] = field(default_factory=dict)
-    by_name: Mapping[str, Slot] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, slots: tuple[Slot, ...]) -> Routes:
-        """Index slots; of one name, the last given is what the bare name means."""
-        return cls(
-            slots, {(slot.name, slot.version): slot for slot in slots}, {slot.name: slot for slot in slots}
-        )
-
-    def find(self, name: str, version: str = "") -> Slot:
-        """The slot for a model and, if given, a version.
-
-        Raises:
-            ModelNotFound: no such model or version.
-        """
-        slot = self.by_version.get((name, version)) if version else self.by_name.get(name)
-        if slot is not None:
-            return slot
-        if name not in self.by_name:
-            raise ModelNotFound(f"no model named {name[:80]!r} is served here; {self._known()}")
-        raise ModelNotFound(
-            f"model {name[:80]!r} has no version {version[:20]!r} here; it has "
-            + ", ".join(slot.version for slot in self.slots if slot.name == name)
-        )
-
-    def _known(self) -> str:
-        names = list(self.by_name)
-        if not names:
-            return "none is, yet"
-        return "these are: " + ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
 
 
 class DataPlane:
     """What every adapter shares: routes, limits, steps, counts of what never reached a model.
 
+    Whoever owns the process sets what it has of the following; without them, nothing is cold, nobody else
+    is observed, and models are not loaded or unloaded by callers.
+
     Args:
         request_s: the longest that a request may take when its caller gives no time of its own, seconds.
+
+    Attributes:
+        wake: asked to load a cold version; asking again is harmless.
+        ask: carries out "load" or "unload" of a model and a version (0: whichever is meant); it raises.
+        repository: rows of the repository's index: name, version, state, reason.
+        elsewhere: what the other processes of this host saw.
+        gauges: open HTTP connections, and bytes of request bodies in flight.
+        heard: called after each change of the routes.
     """
 
     def __init__(
@@ -113,41 +71,106 @@ class DataPlane:
         self.steps = Steps(loop)
         self.refused: dict[tuple[str, str], int] = defaultdict(int)
         self.failures = FailureLog(monotonic)
+        self.mirror = Mirror(loop)
+        self.parking = Parking(loop, self._wake)
+        self.wake: Callable[[str, str], None] | None = None
+        self.ask: Callable[[str, str, int], Awaitable[None]] | None = None
+        self.repository: Sequence[tuple[str, str, str, str]] = ()
+        self.elsewhere: Observations | None = None
+        self.gauges: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        self.heard: list[Callable[[], None]] = []
+
+    @property
+    def started(self) -> bool:
+        """Whether there is anything to answer with."""
+        return bool(self.routes.by_version)
 
     @property
     def ready(self) -> bool:
         """Whether every model that should answer does."""
-        slots = self.routes.slots
-        return bool(slots) and all(slot.ready for slot in slots)
+        return self.started and all(route.ready for route in self.routes.by_name.values())
 
-    def publish(self, slots: tuple[Slot, ...]) -> None:
-        """Swap in what is served from now on."""
-        self.routes = Routes.of(slots)
+    def publish(
+        self,
+        slots: tuple[Slot, ...],
+        splits: Mapping[str, Split | None] | None = None,
+        cold: Collection[tuple[str, str]] = (),
+    ) -> None:
+        """Swap in what is served from now on, and go on with what waited for it; see ``Routes.of``."""
+        self.routes = Routes.of(slots, splits, cold, self.routes)
+        for hear in self.heard:
+            hear()
+        self.parking.look()
 
     def refuse(self, surface: str, error: ModelyardError) -> None:
         """Count a request that reached no model."""
         self.refused[surface, error.code] += 1
 
+    def observe(self) -> Observations:
+        """What this process saw."""
+        slots = self.routes.slots
+        connections, bodies_bytes = self.gauges()
+        seen = Observations(
+            [observe(slot.counters, slot.batcher.waiting, slot.ready) for slot in slots],
+            [(surface, code, count) for (surface, code), count in sorted(self.refused.items())],
+            connections,
+            bodies_bytes,
+            parked=len(self.parking),
+            parked_total=self.parking.total,
+        )
+        add_process(seen)
+        return seen
+
+    def host(self) -> Observations:
+        """What all processes of this host saw."""
+        own = self.observe()
+        return own if self.elsewhere is None else merge(own, self.elsewhere)
+
+    def _wake(self, name: str, version: str) -> None:
+        if self.wake is not None:
+            self.wake(name, version)
+
 
 class Exchange(ABC):
     """One inference call on its way through the data plane.
 
-    A subclass decodes before ``start`` and overrides ``send`` and ``fail``; exactly one of the two is
-    called, once, unless the caller goes away first.
+    A subclass reads the call in ``open``, and overrides ``key``, ``send`` and ``fail``; exactly one of the
+    last two is called, once, unless the caller goes away first.
+
+    Attributes:
+        slot: who answers; None while it is not loaded.
+        at: where that is in ``route.slots``, when there was a choice.
+        moved: it went to another slot because the first one stopped taking requests.
     """
 
-    __slots__ = ("job", "plane", "request", "rows", "slot", "started", "work")
+    __slots__ = ("at", "job", "moved", "plane", "request", "route", "rows", "slot", "started", "work")
 
     surface = "none"
 
-    def __init__(self, plane: DataPlane, slot: Slot) -> None:
+    def __init__(self, plane: DataPlane, route: Route) -> None:
         self.plane = plane
-        self.slot = slot
+        self.route = route
         self.started = monotonic()
         self.request: InferRequest | None = None
         self.rows = 0
         self.job: Job | None = None
         self.work: Work | None = None
+        self.moved = False
+        slot = route.slot
+        self.slot: Slot | None = self._choose(None) if slot is None else slot
+
+    def _choose(self, key: bytes | None) -> Slot | None:
+        """Who answers: by the key of the request itself, or of its header, or by turn.
+
+        Raises:
+            BadRequest: a header's key that is too long.
+        """
+        route = self.route
+        if key is None and route.split is not None:
+            found = self.key()
+            key = None if found is None else read_key(found)
+        self.at = at = route.choose(key)
+        return route.slots[at]
 
     def begin(self, decoded: InferRequest | Generator[None, None, InferRequest]) -> None:
         """Go on with a request that is decoded, or step by step until it is."""
@@ -177,23 +200,94 @@ class Exchange(ABC):
         """
         self.request = request
         slot = self.slot
+        if request.key is not None and self.route.split is not None:
+            slot = self.slot = self._choose(request.key)
+        if slot is None:
+            self.park()
+            return
+        if request.wanted is not None:
+            check_wanted(request, slot.signature)
         inputs, rows = slot.signature.bind(request.names, request.arrays)
         self.rows = rows
         limit = self.plane.request_s
         wait = request.timeout_s
         deadline = self.started + (limit if wait is None or wait > limit else wait)
         self.job = job = Job(inputs, rows, self.settle, request.priority, deadline)
-        slot.batcher.submit(job)
+        try:
+            slot.batcher.submit(job)
+        except Unavailable as gone:
+            self.job = None
+            self._move(gone)
+
+    @property
+    def deadline(self) -> float:
+        """When the time of a request that waits is over: as in ``start``."""
+        limit = self.plane.request_s
+        wait = None if self.request is None else self.request.timeout_s
+        return self.started + (limit if wait is None or wait > limit else wait)
+
+    def _move(self, gone: Unavailable) -> None:
+        """The slot takes no more requests: go, once, to the one that the routes name now.
+
+        Raises:
+            ModelyardError: there is no other, or it does not take this request.
+        """
+        before = self.slot
+        if self.moved or before is None:
+            raise gone
+        self.moved = True
+        if self.place() is None and self.slot is before:
+            raise gone
+        now = self.slot
+        if self.request is None or (now is not None and now.signature != before.signature):
+            self.open()
+        else:
+            self.start(self.request)
+
+    def place(self) -> tuple[str, str] | None:
+        """Look at the routes again: None when its slot is there, else the name and version it waits for.
+
+        Raises:
+            ModelNotFound: nobody answers for it any more.
+        """
+        self.route = route = self.plane.routes.route(self.route.name, self.route.version)
+        self.slot = self._choose(None if self.request is None else self.request.key)
+        return None if self.slot is not None else (route.name, route.versions[self.at])
+
+    def park(self) -> None:
+        """Wait until the version that answers is loaded.
+
+        Raises:
+            Overloaded: too many wait.
+        """
+        route = self.route
+        self.plane.parking.put(self, (route.name, route.versions[self.at]))
+
+    def resume(self) -> None:
+        """The slot that it waited for is there."""
+        if self.request is None:
+            self.open()
+            return
+        try:
+            self.start(self.request)
+        except ModelyardError as finding:
+            self.finish(finding)
+
+    @property
+    def size_bytes(self) -> int:
+        """What it holds while it waits."""
+        return 0
 
     def settle(self, outputs: tuple[Array, ...] | None, error: ModelyardError | None) -> None:
         """The engine's answer; called on the loop, once."""
         self.job = None
-        if outputs is None:
-            self.finish(error or InternalError("the engine gave neither outputs nor an error"))
-            return
         slot = self.slot
+        if outputs is None or slot is None:
+            self._refused(error)
+            return
         try:
-            self.send(InferReply(slot.name, slot.version, slot.signature, outputs))
+            reply = InferReply(slot.name, slot.version, slot.signature, outputs)
+            self.send(reply)
         except ModelyardError as finding:
             self.finish(finding)
         except Exception:  # noqa: BLE001 - the edge of a request: it is answered and logged
@@ -201,17 +295,33 @@ class Exchange(ABC):
         else:
             if self.work is None:
                 self.sent()
+            if self.route.shadows and self.request is not None:
+                self.plane.mirror.later(self.route.shadows, self.request, reply)
+
+    def _refused(self, error: ModelyardError | None) -> None:
+        """The engine gave an error; that the slot is being unloaded is no reason to fail a request."""
+        if type(error) is Unavailable and not self.moved:
+            try:
+                self._move(error)
+            except ModelyardError as finding:
+                error = finding
+            else:
+                return
+        self.finish(error or InternalError("the engine gave neither outputs nor an error"))
 
     def sent(self) -> None:
         """Count an answer that went out."""
-        self.slot.counters.request(self.surface, "ok", monotonic() - self.started, self.rows)
+        if self.slot is not None:
+            seen = self.slot.counters
+            seen.last_at = now = monotonic()
+            seen.request(self.surface, "ok", now - self.started, self.rows)
 
     def finish(self, error: ModelyardError) -> None:
         """Answer with an error and count it."""
         self.job = None
-        self.slot.counters.request(self.surface, error.code, monotonic() - self.started, self.rows)
+        self._count(error.code, self.rows)
         if error.code in ("internal", "model-failed", "host-died"):
-            self.plane.failures.note(self.slot.name, self.slot.version, error)
+            self.plane.failures.note(self.route.name, self.slot.version if self.slot else "", error)
         self.fail(error)
 
     def cancel(self) -> None:
@@ -219,12 +329,28 @@ class Exchange(ABC):
         if self.work is not None:
             self.work.stop()
             self.work = None
-        elif self.job is not None:
+        elif self.job is not None and self.slot is not None:
             self.slot.batcher.cancel(self.job)
             self.job = None
-        else:
+        elif not self.plane.parking.drop(self):
             return
-        self.slot.counters.request(self.surface, Cancelled.code, monotonic() - self.started, 0)
+        self._count(Cancelled.code, 0)
+
+    def _count(self, code: str, rows: int) -> None:
+        if self.slot is None:
+            self.plane.refused[self.surface, code] += 1
+            return
+        seen = self.slot.counters
+        seen.last_at = now = monotonic()
+        seen.request(self.surface, code, now - self.started, rows)
+
+    @abstractmethod
+    def open(self) -> None:
+        """Read the call for the slot that answers; a finding ends it."""
+
+    def key(self) -> bytes | str | None:
+        """What the caller's header says to be sticky by."""
+        return None
 
     @abstractmethod
     def send(self, reply: InferReply) -> None:

@@ -104,7 +104,8 @@ class AioListener:
             if not budget.take(size):
                 await context.abort(_CODES[RESOURCE_EXHAUSTED], NO_ROOM)
             answered: asyncio.Future[tuple[int, bytes | str]] = self._loop.create_future()
-            call = GrpcCall(self, answered, method, payload, context.time_remaining())
+            sent = context.invocation_metadata() or ()
+            call = GrpcCall(self, answered, method, payload, context.time_remaining(), sent)
             if not self._arrived:
                 self._loop.call_soon(self._flush)
             self._arrived.append(call)

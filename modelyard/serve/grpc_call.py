@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 log = logging.getLogger("modelyard.serve")
 
@@ -55,20 +55,35 @@ class GrpcCall:
         method: as on the wire, "/inference.GRPCInferenceService/ModelInfer".
         payload: the request message, decompressed.
         time_remaining_s: seconds until the caller's deadline; None: it gave none.
+        metadata: what the caller sent beside the message, names in lower case.
         on_cancel: set by the application; called once if the call ends before the answer.
     """
 
-    __slots__ = ("key", "method", "on_cancel", "payload", "sink", "time_remaining_s")
+    __slots__ = ("key", "metadata", "method", "on_cancel", "payload", "sink", "time_remaining_s")
 
     def __init__(
-        self, sink: CallSink, key: object, method: str, payload: bytes, time_remaining_s: float | None
+        self,
+        sink: CallSink,
+        key: object,
+        method: str,
+        payload: bytes,
+        time_remaining_s: float | None,
+        metadata: Sequence[tuple[str, str | bytes]] = (),
     ) -> None:
         self.sink: CallSink | None = sink
         self.key = key
         self.method = method
         self.payload = payload
         self.time_remaining_s = time_remaining_s
+        self.metadata = metadata
         self.on_cancel: Callable[[], None] | None = None
+
+    def header(self, name: str) -> str | bytes | None:
+        """The first value of a name in the metadata."""
+        for key, value in self.metadata:
+            if key == name:
+                return value
+        return None
 
     def respond(self, payload: bytes) -> None:
         """Answer, once; on the loop's thread. After a cancel it does nothing."""

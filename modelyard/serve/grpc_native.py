@@ -154,7 +154,7 @@ class NativeListener:
                     self._forget(gone)
                     gone.cancel()
                 continue
-            call = GrpcCall(self, call_id, methods[method_id], payload, details[2])
+            call = GrpcCall(self, call_id, methods[method_id], payload, details[2], details[0])
             size = len(payload)
             budget.held += size
             open_calls[call_id] = call

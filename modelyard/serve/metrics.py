@@ -1,42 +1,42 @@
-"""``GET /metrics``: the numbers of this process, gathered when they are asked for."""
+"""``GET /metrics``: the numbers of this host, gathered when they are asked for.
+
+Any worker may answer: it adds what the other processes saw to its own, so that whoever asks twice and
+reaches two workers reads one growing sum.
+"""
 
 from __future__ import annotations
 
 import os
 import resource
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelyard.monitor.exposition import Exposition
+from modelyard.serve.memory import resident_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from modelyard.monitor.observations import Observations
     from modelyard.serve.dataplane import DataPlane
 
-_STARTED = time.time()
+STARTED_S = time.time()
+_MODELS_A_STEP = 16
 
 
-def metrics_page(plane: DataPlane, connections: int, bodies_bytes: int) -> bytes:
-    """The page as Prometheus reads it."""
+def metrics_page(plane: DataPlane) -> Generator[None, None, bytes]:
+    """The page as Prometheus reads it, in steps."""
     page = Exposition()
-    for slot in plane.routes.slots:
-        own = {"model": slot.name, "version": slot.version}
-        page.model(slot.counters)
-        page.sample("modelyard_waiting_requests", slot.batcher.waiting, own)
-        page.sample("modelyard_model_ready", int(slot.ready), own)
-    for (surface, code), count in sorted(plane.refused.items()):
-        page.sample("modelyard_refused_requests_total", count, {"surface": surface, "code": code})
-    page.sample("modelyard_open_connections", connections)
-    page.sample("modelyard_bodies_in_flight_bytes", bodies_bytes)
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    page.sample("process_resident_memory_bytes", resident_bytes())
-    page.sample("process_cpu_seconds_total", used.ru_utime + used.ru_stime)
-    page.sample("process_start_time_seconds", _STARTED)
-    page.sample("process_open_fds", len(os.listdir("/proc/self/fd")))
+    for at, _ in enumerate(page.observed(plane.host()), 1):
+        if not at % _MODELS_A_STEP:
+            yield
     return page.text()
 
 
-def resident_bytes() -> int:
-    """Resident memory of this process, in bytes."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+def add_process(seen: Observations) -> None:
+    """Add what the system knows of this process."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    seen.resident_bytes = resident_bytes()
+    seen.cpu_s = used.ru_utime + used.ru_stime
+    seen.started_s = STARTED_S
+    seen.open_fds = len(os.listdir("/proc/self/fd"))

@@ -1,4 +1,4 @@
-"""The server process: bind, prepare, warm up, publish, answer, drain.
+"""The server process of one model: bind, prepare, warm up, publish, answer, drain.
 
 Ports are bound first, so that a busy one is known at once and probes hear "live, not ready" while the
 model is prepared. SIGTERM and the first Ctrl-C stop accepting and finish what is in flight; a second
@@ -8,49 +8,33 @@ Ctrl-C ends the process on the spot.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
-import signal
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import uvloop
 
-from modelyard.core.limits import WireLimits
-from modelyard.engine import run as engine
 from modelyard.engine.batcher import Batcher
-from modelyard.engine.limits import QueueLimits
 from modelyard.monitor.counters import ModelCounters
-from modelyard.serve.budget import BodyBudget
-from modelyard.serve.dataplane import DataPlane, Slot
-from modelyard.serve.grpc import open_grpc
-from modelyard.serve.http import HttpLimits, HttpListener
-from modelyard.serve.metrics import metrics_page
-from modelyard.serve.pages import load_pages
-from modelyard.serve.rest import RestSurface, listener_error
-from modelyard.serve.rpc import RpcSurface
-from modelyard.wire.openapi import openapi_document
+from modelyard.serve.dataplane import Slot
+from modelyard.serve.front import Front
+from modelyard.serve.memory import settle_memory
+from modelyard.serve.opened import Runner
+from modelyard.serve.options import ServeOptions
+from modelyard.serve.signals import on_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modelyard.core.signature import Signature
     from modelyard.core.tensor import Array
-    from modelyard.serve.grpc import GrpcListener
+
+__all__ = ["Loaded", "Runner", "ServeOptions", "Server"]
 
 log = logging.getLogger("modelyard.serve")
-
-
-class Runner(engine.Runner, Protocol):
-    """What the engine runs, as an opened model that names its platform and can be let go of."""
-
-    platform: str
-
-    def close(self) -> None:
-        """Let go of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,29 +50,6 @@ class Loaded:
     signature: Signature
     runner: Runner
     example: tuple[Array, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ServeOptions:
-    """How to serve.
-
-    Args:
-        host: the address to bind; loopback unless told otherwise.
-        http_port: 0 lets the system choose.
-        grpc_port: likewise; None serves no gRPC.
-        bodies_bytes: request bodies held at one time, over all connections.
-        request_s: the longest that a request may take when its caller says nothing.
-        drain_s: how long a stop waits for what is in flight.
-    """
-
-    host: str = "127.0.0.1"
-    http_port: int = 8000
-    grpc_port: int | None = 8001
-    queue: QueueLimits = field(default_factory=QueueLimits)
-    limits: WireLimits = field(default_factory=WireLimits)
-    bodies_bytes: int = 512 << 20
-    request_s: float = 60.0
-    drain_s: float = 30.0
 
 
 class Server:
@@ -129,41 +90,26 @@ class Server:
     async def _main(self) -> int:
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
-        _on_signals(loop, stop)
-        options = self._options
-        plane = DataPlane(loop, options.limits, options.request_s)
-        budget = BodyBudget(options.bodies_bytes)
+        on_signals(loop, stop)
         started = monotonic()
-        surface = RestSurface(
-            plane,
-            self._version,
-            load_pages(lambda: self._openapi(plane)),
-            lambda: metrics_page(plane, http.open_connections, budget.held),
-        )
-        http = HttpListener(surface, HttpLimits(body_bytes=options.limits.body_bytes), budget, listener_error)
-        rpc = RpcSurface(plane, self._version)
-        http_port = await http.open(options.host, options.http_port)
-        grpc: GrpcListener | None = None
+        front = Front(self._options, self._version)
+        http_port, grpc_port = await front.open()
         try:
-            grpc_port = None
-            if options.grpc_port is not None:
-                grpc = open_grpc(rpc.methods, rpc, options.limits.body_bytes, budget)
-                grpc_port = await grpc.open(options.host, options.grpc_port)
             loaded = await self._prepare(loop, stop)
             if loaded is None:
                 return 0
-            await self._publish(loop, plane, loaded)
-            surface.publish()
+            await self._publish(loop, front, loaded)
             log.debug("ready %.2f s after the ports were bound", monotonic() - started)
             self._announce(loaded, http_port, grpc_port)
-            _settle_memory()
+            settle_memory()
             await stop.wait()
             log.info("stopping: no new requests; finishing what is in flight")
-            return await self._stop(http, grpc)
+            await front.drain(self._options.drain_s)
+            for batcher, _ in self._batchers:
+                await batcher.drain(self._options.drain_s)
+            return 0
         finally:
-            await http.close()
-            if grpc is not None:
-                await grpc.close()
+            await front.close()
             for batcher, runner in self._batchers:
                 await batcher.close()
                 runner.close()
@@ -181,7 +127,7 @@ class Server:
         logging.shutdown()
         os._exit(0)
 
-    async def _publish(self, loop: asyncio.AbstractEventLoop, plane: DataPlane, loaded: Loaded) -> None:
+    async def _publish(self, loop: asyncio.AbstractEventLoop, front: Front, loaded: Loaded) -> None:
         counters = ModelCounters(loaded.name, loaded.version)
         batcher = Batcher(loaded.runner, loaded.signature, self._options.queue, counters)
         batcher.open(loop)
@@ -196,36 +142,4 @@ class Server:
             counters,
             loaded.example,
         )
-        plane.publish((*plane.routes.slots, slot))
-
-    async def _stop(self, http: HttpListener, grpc: GrpcListener | None) -> int:
-        wait = self._options.drain_s
-        http.stop_accepting()
-        if grpc is not None:
-            grpc.stop_accepting()
-        done = [http.drain(wait)] + ([grpc.drain(wait)] if grpc is not None else [])
-        await asyncio.gather(*done)
-        for batcher, _ in self._batchers:
-            await batcher.drain(wait)
-        return 0
-
-    def _openapi(self, plane: DataPlane) -> bytes:
-        return openapi_document(
-            [(slot.name, slot.version, slot.signature, slot.example) for slot in plane.routes.slots]
-        )
-
-
-def _on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    def ask() -> None:
-        if stop.is_set():
-            os._exit(130)
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, ask)
-
-
-def _settle_memory() -> None:
-    """What start-up made lives for ever: keep the collector from walking it again and again."""
-    gc.collect()
-    gc.freeze()
+        front.plane.publish((*front.plane.routes.slots, slot))

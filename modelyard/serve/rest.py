@@ -1,7 +1,9 @@
 """HTTP adapter: Open Inference Protocol V2, ``POST /predict``, health, metrics and documentation.
 
-Paths are a table that is built when routes are published, so a request finds its handler with one look-up
-of the raw path. Surfaces: Open Inference Protocol V2 REST and Triton's binary tensor data extension.
+A request finds its handler with one look-up of the raw path. A path that is not in the table is read once
+and entered; a change of the routes empties the table, so that a thousand models cost nothing until they are
+asked. Surfaces: Open Inference Protocol V2 REST and Triton's extensions for binary tensor data, the model
+repository, statistics and model configuration.
 """
 
 from __future__ import annotations
@@ -18,25 +20,30 @@ from modelyard.core.errors import (
     RouteNotFound,
 )
 from modelyard.monitor.exposition import CONTENT_TYPE
-from modelyard.serve.dataplane import Exchange, Slot, not_ready, step_finding
+from modelyard.serve.dataplane import Exchange, Route, Slot, not_ready, step_finding
 from modelyard.serve.http_answer import JSON
+from modelyard.serve.lookup import Lookup
+from modelyard.serve.repository import Repository
 from modelyard.serve.status import public_message, status_of
-from modelyard.wire import plain, rest
+from modelyard.wire import plain, rest, triton
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
     from typing import TypeAlias
 
-    from modelyard.core.request import InferReply, InferRequest
+    from modelyard.core.request import InferReply
     from modelyard.serve.dataplane import DataPlane
     from modelyard.serve.http import HttpCall
 
     Handler: TypeAlias = Callable[[HttpCall], None]
 
 BINARY = b"application/octet-stream"
-NAME, EXTENSIONS = "modelyard", ("binary_tensor_data", "parameters")
+NAME = "modelyard"
+KEY = b"x-modelyard-key"
+_KNOWN_PATHS, _KNOWN_BYTES = 8192, 512
+"""How many paths the table holds beside the fixed ones, and how long they may be."""
 
-_GET = (b"GET", b"HEAD")
+_GET, _POST = (b"GET", b"HEAD"), (b"POST",)
 
 
 class V2Exchange(Exchange):
@@ -46,15 +53,35 @@ class V2Exchange(Exchange):
 
     surface = "http"
 
-    def __init__(self, plane: DataPlane, slot: Slot, call: HttpCall) -> None:
-        super().__init__(plane, slot)
+    def __init__(self, plane: DataPlane, route: Route, call: HttpCall) -> None:
         self.call = call
+        super().__init__(plane, route)
 
-    def start(self, request: InferRequest) -> None:
-        """Check the wanted outputs before anything runs."""
-        if request.wanted is not None:
-            rest.check_wanted(request, self.slot.signature)
-        super().start(request)
+    def open(self) -> None:
+        """Read the body; only a raw one needs the version that answers to be known."""
+        slot = self.slot
+        try:
+            size = self.call.header(b"inference-header-content-length")
+            json_size = None if size is None else _header_size(size)
+            if slot is not None:
+                signature = slot.signature
+            elif json_size == 0:
+                self.park()
+                return
+            else:
+                signature = None
+            self.begin(rest.decode_infer(_body(self.call), json_size, signature, self.plane.limits))
+        except ModelyardError as error:
+            self.finish(error)
+
+    def key(self) -> bytes | None:
+        """What the caller's header says to be sticky by."""
+        return self.call.header(KEY)
+
+    @property
+    def size_bytes(self) -> int:
+        """The body."""
+        return len(self.call.body)
 
     def send(self, reply: InferReply) -> None:
         """Encode, at once or step by step."""
@@ -92,17 +119,28 @@ class PlainExchange(V2Exchange):
 
     __slots__ = ("plain",)
 
-    def __init__(self, plane: DataPlane, slot: Slot, call: HttpCall) -> None:
-        super().__init__(plane, slot, call)
+    def __init__(self, plane: DataPlane, route: Route, call: HttpCall) -> None:
+        super().__init__(plane, route, call)
         self.plain: plain.PlainRequest | None = None
 
-    def begin_plain(self, decoded: plain.PlainRequest | Generator[None, None, plain.PlainRequest]) -> None:
-        """Go on with a body that is decoded, or step by step until it is."""
-        if type(decoded) is plain.PlainRequest:
-            self.plain = decoded
-            self.start(decoded.request)
-        else:
-            self.work = self.plane.steps.run(decoded, self._read)  # type: ignore[arg-type]
+    def open(self) -> None:
+        """Read the body as the version that answers wants it."""
+        slot = self.slot
+        try:
+            if slot is None:
+                self.park()
+                return
+            kind = self.call.header(b"content-type")
+            decoded = plain.decode_plain(
+                _body(self.call), (kind or b"").decode("latin-1"), slot.signature, self.plane.limits
+            )
+            if type(decoded) is plain.PlainRequest:
+                self.plain = decoded
+                self.start(decoded.request)
+            else:
+                self.work = self.plane.steps.run(decoded, self._read)  # type: ignore[arg-type]
+        except ModelyardError as error:
+            self.finish(error)
 
     def _read(self, decoded: plain.PlainRequest | None, error: Exception | None) -> None:
         self.plain = decoded
@@ -118,41 +156,40 @@ class RestSurface:
     """The application behind the HTTP listener: call it with each complete request."""
 
     def __init__(
-        self, plane: DataPlane, version: str, pages: Mapping[bytes, Handler], metrics: Callable[[], bytes]
+        self,
+        plane: DataPlane,
+        version: str,
+        pages: Mapping[bytes, Handler],
+        metrics: Callable[[], bytes | Generator[None, None, bytes]],
     ) -> None:
         self.plane = plane
+        self.repository = Repository(plane)
         self._version = version
-        self._pages = pages
         self._metrics = metrics
-        self._paths: Mapping[bytes, Handler] = {}
-        self.publish()
-
-    def publish(self) -> None:
-        """Build the table of paths for the routes that are in force now."""
-        paths: dict[bytes, Handler] = {
+        self._fixed: dict[bytes, Handler] = {
             b"/v2": self._server,
             b"/v2/": self._server,
             b"/v2/health/live": self._live,
             b"/v2/health/ready": self._ready,
+            b"/v2/models/stats": partial(self._stats, "", ""),
+            b"/v2/repository/index": self._index,
             b"/metrics": self._metrics_page,
-            **self._pages,
+            **pages,
         }
-        routes = self.plane.routes
-        for name, slot in routes.by_name.items():
-            self._add_model(paths, f"/v2/models/{name}", slot)
-        for (name, version), slot in routes.by_version.items():
-            self._add_model(paths, f"/v2/models/{name}/versions/{version}", slot)
-        if len(routes.by_name) == 1:
-            paths[b"/predict"] = partial(self._predict, routes.slots[-1])
-        for name, slot in routes.by_name.items():
-            paths[f"/predict/{name}".encode()] = partial(self._predict, slot)
-        self._paths = paths
+        self._verbs: dict[str, Callable[[Route, HttpCall], None]] = {
+            "infer": self._infer,
+            "": self._model,
+            "ready": self._model_ready,
+            "config": self._config,
+            "stats": self._model_stats,
+        }
+        self._paths: dict[bytes, Handler] = {}
+        self.publish()
+        plane.heard.append(self.publish)
 
-    def _add_model(self, paths: dict[bytes, Handler], base: str, slot: Slot) -> None:
-        path = base.encode()
-        paths[path + b"/infer"] = partial(self._infer, slot)
-        paths[path] = partial(self._model, slot)
-        paths[path + b"/ready"] = partial(self._model_ready, slot)
+    def publish(self) -> None:
+        """The routes have changed: forget which path means which of them."""
+        self._paths = dict(self._fixed)
 
     def __call__(self, call: HttpCall) -> None:
         """Answer one request, now or later."""
@@ -166,52 +203,78 @@ class RestSurface:
             respond_error(call, error)
 
     def _find(self, path: bytes) -> Handler:
-        """A path that is not in the table as it stands: decode it, then say what is wrong with it."""
-        decoded = unquote_to_bytes(path)
-        handler = self._paths.get(decoded)
-        if handler is not None:
-            return handler
-        parts = decoded.decode("utf-8", "replace").split("/")
-        if decoded == b"/predict":
-            if not self.plane.routes.slots:
-                raise not_ready()
-            raise RouteNotFound("several models are served here; use POST /predict/NAME")
-        if len(parts) > 3 and parts[1:3] == ["v2", "models"] and parts[3]:
-            if not self.plane.routes.slots:
-                raise not_ready()
-            self.plane.routes.find(parts[3], parts[5] if len(parts) > 5 and parts[4] == "versions" else "")
-        raise RouteNotFound("no such path; GET /docs lists what is served here")
+        """Read a path that is not in the table, and enter it.
 
-    def _infer(self, slot: Slot, call: HttpCall) -> None:
+        Raises:
+            RouteNotFound: there is nothing there.
+            ModelNotFound: no such model or version.
+            Unavailable: no model is there yet.
+        """
+        parts = [unquote_to_bytes(part).decode("utf-8", "replace") for part in path.split(b"/")]
+        handler = self._fixed.get("/".join(parts).encode()) or self._read(parts)
+        if handler is None:
+            raise RouteNotFound("no such path; GET /docs lists what is served here")
+        if len(path) <= _KNOWN_BYTES:
+            if len(self._paths) >= _KNOWN_PATHS + len(self._fixed):
+                self.publish()
+            self._paths[path] = handler
+        return handler
+
+    def _read(self, parts: list[str]) -> Handler | None:
+        match parts[1:]:
+            case ["v2", "models", name, "versions", version] if name:
+                return partial(self._model, self._route(name, version))
+            case ["v2", "models", name, "versions", version, verb] if name and verb in self._verbs:
+                return partial(self._verbs[verb], self._route(name, version))
+            case ["v2", "models", name] if name:
+                return partial(self._model, self._route(name))
+            case ["v2", "models", name, verb] if name and verb in self._verbs:
+                return partial(self._verbs[verb], self._route(name))
+            case ["v2", "models", name, *_] if name:
+                self._route(name)
+            case ["predict"]:
+                return partial(self._predict, self._only())
+            case ["predict", name] if name:
+                return partial(self._predict, self._route(name))
+            case ["v2", "repository", _, "index"]:
+                return self._index
+            case ["v2", "repository", "models", name, ("load" | "unload") as verb] if name:
+                return partial(self._move, verb, name)
+            case ["v2", "repository", _, "models", name, ("load" | "unload") as verb] if name:
+                return partial(self._move, verb, name)
+        return None
+
+    def _route(self, name: str, version: str = "") -> Route:
+        if not self.plane.started:
+            raise not_ready()
+        return self.plane.routes.route(name, version)
+
+    def _only(self) -> Route:
+        """The one model, where there is one."""
+        found = self.plane.routes.by_name
+        if len(found) == 1:
+            return next(iter(found.values()))
+        if not self.plane.started:
+            raise not_ready()
+        raise RouteNotFound("several models are served here; use POST /predict/NAME")
+
+    def _infer(self, route: Route, call: HttpCall) -> None:
         if call.method != b"POST":
             raise MethodNotAllowed("inference takes POST")
-        exchange = V2Exchange(self.plane, slot, call)
+        exchange = V2Exchange(self.plane, route, call)
         call.on_cancel = exchange.cancel
-        try:
-            size = call.header(b"inference-header-content-length")
-            json_size = None if size is None else _header_size(size)
-            exchange.begin(rest.decode_infer(_body(call), json_size, slot.signature, self.plane.limits))
-        except ModelyardError as error:
-            exchange.finish(error)
+        exchange.open()
 
-    def _predict(self, slot: Slot, call: HttpCall) -> None:
+    def _predict(self, route: Route, call: HttpCall) -> None:
         if call.method != b"POST":
             raise MethodNotAllowed("prediction takes POST; GET /docs shows an example")
-        exchange = PlainExchange(self.plane, slot, call)
+        exchange = PlainExchange(self.plane, route, call)
         call.on_cancel = exchange.cancel
-        try:
-            kind = call.header(b"content-type")
-            exchange.begin_plain(
-                plain.decode_plain(
-                    _body(call), (kind or b"").decode("latin-1"), slot.signature, self.plane.limits
-                )
-            )
-        except ModelyardError as error:
-            exchange.finish(error)
+        exchange.open()
 
     def _server(self, call: HttpCall) -> None:
         _only(call, _GET)
-        call.respond(200, rest.encode_server_metadata(NAME, self._version, EXTENSIONS), JSON)
+        call.respond(200, rest.encode_server_metadata(NAME, self._version, self.repository.extensions), JSON)
 
     def _live(self, call: HttpCall) -> None:
         _only(call, _GET)
@@ -224,23 +287,78 @@ class RestSurface:
         else:
             call.respond(503, b'{"ready":false}', JSON, b"Retry-After: 1\r\n")
 
-    def _model(self, slot: Slot, call: HttpCall) -> None:
+    def _lookup(self, route: Route, call: HttpCall, answer: Callable[[Slot], bytes]) -> None:
+        """Answer what only a loaded model knows."""
         _only(call, _GET)
-        versions = [other.version for other in self.plane.routes.slots if other.name == slot.name]
-        call.respond(
-            200, rest.encode_model_metadata(slot.name, versions, slot.platform, slot.signature), JSON
+        asked = Lookup(
+            self.plane,
+            route,
+            "http",
+            lambda slot: call.respond(200, answer(slot), JSON),
+            lambda error: respond_error(call, error),
+        )
+        call.on_cancel = asked.cancel
+        asked.start()
+
+    def _model(self, route: Route, call: HttpCall) -> None:
+        def answer(slot: Slot) -> bytes:
+            versions = self.plane.routes.versions(slot.name)
+            return rest.encode_model_metadata(slot.name, versions, slot.platform, slot.signature)
+
+        self._lookup(route, call, answer)
+
+    def _config(self, route: Route, call: HttpCall) -> None:
+        self._lookup(route, call, lambda slot: triton.write_plain(self.repository.config(slot)))
+
+    def _model_ready(self, route: Route, call: HttpCall) -> None:
+        _only(call, _GET)
+        if route.ready:
+            call.respond(200, rest.encode_model_ready(route.name, True), JSON)
+        else:
+            call.respond(503, rest.encode_model_ready(route.name, False), JSON, b"Retry-After: 1\r\n")
+
+    def _model_stats(self, route: Route, call: HttpCall) -> None:
+        self._stats(route.name, route.version, call)
+
+    def _stats(self, name: str, version: str, call: HttpCall) -> None:
+        _only(call, _GET)
+        rows = self.repository.statistics(name, version)
+        call.respond(200, triton.write_plain({"model_stats": rows}), JSON)
+
+    def _index(self, call: HttpCall) -> None:
+        _only(call, _POST)
+        rows = self.repository.index(triton.read_index(bytes(call.body)))
+        call.respond(200, triton.write_index(rows), JSON)
+
+    def _move(self, verb: str, name: str, call: HttpCall) -> None:
+        _only(call, _POST)
+        self.repository.move(
+            verb,
+            name,
+            triton.read_move(bytes(call.body)),
+            lambda: call.respond(200, b"", JSON),
+            lambda error: self._fail(call, error),
         )
 
-    def _model_ready(self, slot: Slot, call: HttpCall) -> None:
-        _only(call, _GET)
-        if slot.ready:
-            call.respond(200, rest.encode_model_ready(slot.name, True), JSON)
-        else:
-            call.respond(503, rest.encode_model_ready(slot.name, False), JSON, b"Retry-After: 1\r\n")
+    def _fail(self, call: HttpCall, error: ModelyardError) -> None:
+        self.plane.refuse("http", error)
+        respond_error(call, error)
 
     def _metrics_page(self, call: HttpCall) -> None:
         _only(call, _GET)
-        call.respond(200, self._metrics(), CONTENT_TYPE)
+        page = self._metrics()
+        if isinstance(page, bytes):
+            call.respond(200, page, CONTENT_TYPE)
+            return
+
+        def done(text: bytes | None, error: Exception | None) -> None:
+            if text is None:
+                self._fail(call, step_finding(error or InternalError("nothing was written"), "metrics"))
+            else:
+                call.respond(200, text, CONTENT_TYPE)
+
+        work = self.plane.steps.run(page, done)
+        call.on_cancel = work.stop
 
 
 def respond_error(call: HttpCall, error: ModelyardError) -> None:

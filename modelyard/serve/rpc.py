@@ -1,18 +1,23 @@
-"""gRPC adapter: Open Inference Protocol V2 and grpc.health.v1, bytes in and bytes out.
+"""gRPC adapter: Open Inference Protocol V2, Triton's extensions and grpc.health.v1, bytes in and bytes out.
 
-Sources: the protocol's ``open_inference_grpc.proto`` and gRPC's ``health.proto``.
+Sources: the protocol's ``open_inference_grpc.proto``, Triton's ``grpc_service.proto`` and gRPC's
+``health.proto``.
 """
 
 from __future__ import annotations
 
+from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from modelyard.core.errors import ModelNotFound, ModelyardError
-from modelyard.serve.dataplane import Exchange, Slot, not_ready
-from modelyard.serve.rest import EXTENSIONS, NAME
+from modelyard.serve.dataplane import Exchange, Route, Slot, not_ready
+from modelyard.serve.lookup import Lookup
+from modelyard.serve.repository import Repository
+from modelyard.serve.rest import NAME
 from modelyard.serve.status import public_message, status_of
 from modelyard.wire import grpc as wire
-from modelyard.wire.rest import check_wanted
+from modelyard.wire import triton
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
     from modelyard.serve.grpc import GrpcCall
 
 SERVICE = "/inference.GRPCInferenceService/"
+KEY = "x-modelyard-key"
 HEALTH = "/grpc.health.v1.Health/"
 
 
@@ -32,18 +38,32 @@ class RpcExchange(Exchange):
 
     surface = "grpc"
 
-    def __init__(self, plane: DataPlane, slot: Slot, call: GrpcCall) -> None:
-        super().__init__(plane, slot)
+    def __init__(self, plane: DataPlane, route: Route, call: GrpcCall) -> None:
         self.call = call
+        super().__init__(plane, route)
+
+    def open(self) -> None:
+        """Read the message again, for another slot than it was read for."""
+        try:
+            self.begin(wire.decode_infer(self.call.payload, self.plane.limits).request)
+        except ModelyardError as error:
+            self.finish(error)
 
     def start(self, request: InferRequest) -> None:
         """The call's own deadline counts as the request's."""
         left = self.call.time_remaining_s
         if left is not None and (request.timeout_s is None or left < request.timeout_s):
             request.timeout_s = left
-        if request.wanted is not None:
-            check_wanted(request, self.slot.signature)
         super().start(request)
+
+    def key(self) -> bytes | str | None:
+        """What the caller's metadata says to be sticky by."""
+        return self.call.header(KEY)
+
+    @property
+    def size_bytes(self) -> int:
+        """The message."""
+        return len(self.call.payload)
 
     def send(self, reply: InferReply) -> None:
         """One message."""
@@ -59,6 +79,7 @@ class RpcSurface:
 
     def __init__(self, plane: DataPlane, version: str) -> None:
         self.plane = plane
+        self.repository = Repository(plane)
         self._version = version
         self._methods: dict[str, Callable[[GrpcCall], None]] = {
             SERVICE + "ModelInfer": self._infer,
@@ -67,6 +88,11 @@ class RpcSurface:
             SERVICE + "ModelReady": self._model_ready,
             SERVICE + "ServerMetadata": self._server,
             SERVICE + "ModelMetadata": self._model,
+            SERVICE + "ModelConfig": self._config,
+            SERVICE + "ModelStatistics": self._stats,
+            SERVICE + "RepositoryIndex": self._index,
+            SERVICE + "RepositoryModelLoad": partial(self._move, "load"),
+            SERVICE + "RepositoryModelUnload": partial(self._move, "unload"),
             HEALTH + "Check": self._health,
         }
 
@@ -81,17 +107,20 @@ class RpcSurface:
             try:
                 self._methods[call.method](call)
             except ModelyardError as error:
-                self.plane.refuse("grpc", error)
-                call.fail(status_of(error).grpc, public_message(error))
+                self._fail(call, error)
 
-    def _find(self, name: str, version: str) -> Slot:
-        if not self.plane.routes.slots:
+    def _fail(self, call: GrpcCall, error: ModelyardError) -> None:
+        self.plane.refuse("grpc", error)
+        call.fail(status_of(error).grpc, public_message(error))
+
+    def _route(self, name: str, version: str) -> Route:
+        if not self.plane.started:
             raise not_ready()
-        return self.plane.routes.find(name, version)
+        return self.plane.routes.route(name, version)
 
     def _infer(self, call: GrpcCall) -> None:
         decoded = wire.decode_infer(call.payload, self.plane.limits)
-        exchange = RpcExchange(self.plane, self._find(decoded.model, decoded.version), call)
+        exchange = RpcExchange(self.plane, self._route(decoded.model, decoded.version), call)
         call.on_cancel = exchange.cancel
         try:
             exchange.begin(decoded.request)
@@ -105,24 +134,60 @@ class RpcSurface:
         call.respond(wire.encode_ready(self.plane.ready))
 
     def _server(self, call: GrpcCall) -> None:
-        call.respond(wire.encode_server_metadata(NAME, self._version, EXTENSIONS))
+        call.respond(wire.encode_server_metadata(NAME, self._version, self.repository.extensions))
 
     def _model_ready(self, call: GrpcCall) -> None:
         name, version = wire.decode_model_ref(call.payload)
-        call.respond(wire.encode_model_ready(self._find(name, version).ready))
+        call.respond(wire.encode_model_ready(self._route(name, version).ready))
+
+    def _lookup(self, call: GrpcCall, answer: Callable[[Slot], bytes]) -> None:
+        """Answer what only a loaded model knows."""
+        name, version = wire.decode_model_ref(call.payload)
+        asked = Lookup(
+            self.plane,
+            self._route(name, version),
+            "grpc",
+            lambda slot: call.respond(answer(slot)),
+            lambda error: call.fail(status_of(error).grpc, public_message(error)),
+        )
+        if call.time_remaining_s is not None:
+            asked.deadline = min(asked.deadline, monotonic() + call.time_remaining_s)
+        call.on_cancel = asked.cancel
+        asked.start()
 
     def _model(self, call: GrpcCall) -> None:
+        def answer(slot: Slot) -> bytes:
+            versions = self.plane.routes.versions(slot.name)
+            return wire.encode_model_metadata(slot.name, versions, slot.platform, slot.signature)
+
+        self._lookup(call, answer)
+
+    def _config(self, call: GrpcCall) -> None:
+        self._lookup(call, lambda slot: triton.encode_config(self.repository.config(slot)))
+
+    def _stats(self, call: GrpcCall) -> None:
         name, version = wire.decode_model_ref(call.payload)
-        slot = self._find(name, version)
-        versions = [other.version for other in self.plane.routes.slots if other.name == name]
-        call.respond(wire.encode_model_metadata(name, versions, slot.platform, slot.signature))
+        call.respond(triton.encode_statistics(self.repository.statistics(name, version)))
+
+    def _index(self, call: GrpcCall) -> None:
+        call.respond(triton.encode_index(self.repository.index(triton.decode_index(call.payload))))
+
+    def _move(self, verb: str, call: GrpcCall) -> None:
+        move = triton.decode_move(call.payload)
+        self.repository.move(
+            verb,
+            move.model,
+            move.parameters,
+            lambda: call.respond(b""),
+            lambda error: self._fail(call, error),
+        )
 
     def _health(self, call: GrpcCall) -> None:
         service = wire.decode_health_request(call.payload)
         if service in ("", "inference.GRPCInferenceService"):
             call.respond(wire.encode_health(self.plane.ready))
             return
-        slot = self.plane.routes.by_name.get(service)
-        if slot is None:
+        route = self.plane.routes.by_name.get(service)
+        if route is None:
             raise ModelNotFound(f"no service or model named {service[:80]!r}")
-        call.respond(wire.encode_health(slot.ready))
+        call.respond(wire.encode_health(route.ready))

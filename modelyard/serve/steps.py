@@ -24,6 +24,11 @@ class Steps:
         self._waiting: deque[Work] = deque()
         self._scheduled = False
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is on its way."""
+        return self._scheduled
+
     def run(self, work: Generator[None, None, T], done: Callable[[T | None, Exception | None], None]) -> Work:
         """Run ``work`` to its end; ``done`` hears its value or its exception."""
         item = Work(work, done)

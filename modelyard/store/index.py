@@ -226,12 +226,11 @@ class Index(Ledger):
             at = max(now, micros(last.at) + 1) if last is not None else now
             revision = found.revision + 1
             made = {
-                "model_id": found.id, "revision": revision, "at": at,
-                "who": who, "why": why, "evidence": text,
+                "model_id": found.id, "revision": revision, "at": at, "who": who, "why": why,
+                "evidence": text,
             }  # fmt: skip
-            release_id = connection.execute(
-                sa.insert(RELEASES).values(made).returning(RELEASES.c.id)
-            ).scalar_one()
+            insert = sa.insert(RELEASES).values(made).returning(RELEASES.c.id)
+            release_id = connection.execute(insert).scalar_one()
             for move in moved:
                 self._move(connection, found, move, now, who)
             _write_entries(connection, release_id, found, entries, states)

@@ -157,3 +157,13 @@ AUDIT = Table(
     Column("hash", String(64), nullable=False),
     Index(None, "subject"),
 )
+
+HOSTS = Table(
+    "hosts",
+    METADATA,
+    Column("name", NAME, primary_key=True),
+    Column("seen_at", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("sums", Text, nullable=False),
+)
+"""What each host last said of itself. It holds what is, never what should be: no log and no change number."""

@@ -12,13 +12,12 @@ from functools import lru_cache
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
-from google.protobuf.message import DecodeError
-
 from modelyard.core.errors import BadInput, BadRequest, TooLarge
 from modelyard.core.request import InferRequest, WantedOutput
 from modelyard.wire import messages
 from modelyard.wire.binary import count_elements, dtype_named, take_binary, write_tensor
 from modelyard.wire.contents import read_contents, read_contents_steps
+from modelyard.wire.messages import parse
 from modelyard.wire.parameters import check_id, read_output, read_request, tensor_size
 from modelyard.wire.protobuf import field, varint, walk
 from modelyard.wire.rest import settle
@@ -61,7 +60,7 @@ def decode_infer(payload: bytes, limits: WireLimits) -> GrpcInfer:
         raise TooLarge(f"the message has {len(payload)} bytes; at most {limits.body_bytes} are read")
     if len(payload) > limits.step_bytes:
         return _decode_large(memoryview(payload), limits)
-    message = _parse(messages.ModelInferRequest, payload)
+    message = parse(messages.ModelInferRequest, payload)
     inputs = message.inputs
     raws = message.raw_input_contents
     _check_counts(len(inputs), len(raws), limits)
@@ -80,13 +79,6 @@ def decode_infer(payload: bytes, limits: WireLimits) -> GrpcInfer:
         if type(array) is GeneratorType:
             return GrpcInfer(message.model_name, message.model_version, settle(request))
     return GrpcInfer(message.model_name, message.model_version, request)
-
-
-def _parse(kind: Any, payload: bytes) -> Any:
-    try:
-        return kind.FromString(payload)
-    except DecodeError:
-        raise BadRequest(f"malformed protobuf message: not a {kind.DESCRIPTOR.name}") from None
 
 
 def _check_counts(inputs: int, raws: int, limits: WireLimits) -> None:
@@ -167,7 +159,7 @@ def _decode_large(view: memoryview, limits: WireLimits) -> GrpcInfer:
     _check_counts(len(inputs), len(raws), limits)
     if sum(map(len, rest)) > SKELETON_BYTES:
         raise TooLarge(f"the request holds over {SKELETON_BYTES} bytes beside its tensors")
-    message = _parse(messages.ModelInferRequest, b"".join(rest))
+    message = parse(messages.ModelInferRequest, b"".join(rest))
     return GrpcInfer(
         message.model_name, message.model_version, _read_large(message, view, inputs, raws, limits)
     )
@@ -185,7 +177,7 @@ def _read_large(
     for at, (start, end) in enumerate(inputs):
         array: Any
         if end - start <= limits.step_bytes // 4:
-            tensor, contents = _parse(messages.InferInputTensor, bytes(view[start:end])), None
+            tensor, contents = parse(messages.InferInputTensor, bytes(view[start:end])), None
         else:
             tensor, contents = _outline(view, start, end, limits)
         name = tensor.name
@@ -216,7 +208,7 @@ def _outline(view: memoryview, at: int, end: int, limits: WireLimits) -> tuple[A
             raise BadRequest("the contents of an input are given twice")
     if sum(map(len, rest)) > SKELETON_BYTES:
         raise TooLarge(f"an input holds over {SKELETON_BYTES} bytes beside its contents")
-    return _parse(messages.InferInputTensor, b"".join(rest)), contents
+    return parse(messages.InferInputTensor, b"".join(rest)), contents
 
 
 def encode_infer(reply: InferReply, request: InferRequest) -> bytes:
@@ -258,12 +250,12 @@ def _output(name: str, datatype: str, shape: tuple[int, ...]) -> bytes:
 
 
 def decode_model_ref(payload: bytes) -> tuple[str, str]:
-    """Model and version of a ModelReadyRequest or ModelMetadataRequest.
+    """Model and version of a ModelReadyRequest, ModelMetadataRequest, ModelConfigRequest and their like.
 
     Raises:
         BadRequest: malformed.
     """
-    message = _parse(messages.ModelRef, payload)
+    message = parse(messages.ModelRef, payload)
     return message.name, message.version
 
 
@@ -312,7 +304,7 @@ def decode_health_request(payload: bytes) -> str:
     Raises:
         BadRequest: malformed.
     """
-    service: str = _parse(messages.HealthCheckRequest, payload).service
+    service: str = parse(messages.HealthCheckRequest, payload).service
     return service
 
 

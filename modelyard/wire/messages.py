@@ -1,8 +1,9 @@
-"""Message classes of V2 gRPC and grpc.health.v1, made from the tables below.
+"""Message classes of V2 gRPC, Triton's extensions and grpc.health.v1, made from the tables below.
 
 One rule: they live in a descriptor pool of their own. Other libraries in the process (tritonclient, for
 one) register the same names in the default pool, and two files of one name there end the process.
-Field numbers are those of open_inference_grpc.proto and of gRPC's health.proto; a test compares them.
+Field numbers are those of open_inference_grpc.proto, of Triton's grpc_service.proto and model_config.proto
+(of the latter what we fill) and of gRPC's health.proto; a test compares them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+
+from modelyard.core.errors import BadRequest
 
 _SCALARS = {
     "double": 1,
@@ -24,7 +28,8 @@ _SCALARS = {
     "uint32": 13,
     "enum": 14,
 }
-# "name number type"; "*" after a type: repeated; "map": string -> InferParameter; "|": in one oneof.
+# "name number type"; "*" after a type: repeated; "map": string -> InferParameter, or to what follows the
+# colon; "|": in one oneof.
 _TENSOR = "name 1 string, datatype 2 string, shape 3 int64*, parameters 4 map, contents 5 InferTensorContents"
 _REF = "name 1 string, version 2 string"
 _V2 = {
@@ -54,6 +59,52 @@ _V2 = {
     " outputs 5 ModelInferResponse.InferOutputTensor*, raw_output_contents 6 bytes*",
     "ModelInferResponse.InferOutputTensor": _TENSOR,
 }
+_TRITON = {
+    "ModelRepositoryParameter": "bool_param 1 |bool, int64_param 2 |int64, string_param 3 |string,"
+    " bytes_param 4 |bytes",
+    "RepositoryIndexRequest": "repository_name 1 string, ready 2 bool",
+    "RepositoryIndexResponse": "models 1 RepositoryIndexResponse.ModelIndex*",
+    "RepositoryIndexResponse.ModelIndex": "name 1 string, version 2 string, state 3 string, reason 4 string",
+    "RepositoryModelLoadRequest": "repository_name 1 string, model_name 2 string,"
+    " parameters 3 map:ModelRepositoryParameter",
+    "RepositoryModelLoadResponse": "",
+    "RepositoryModelUnloadRequest": "repository_name 1 string, model_name 2 string,"
+    " parameters 3 map:ModelRepositoryParameter",
+    "RepositoryModelUnloadResponse": "",
+    "StatisticDuration": "count 1 uint64, ns 2 uint64",
+    "InferStatistics": "success 1 StatisticDuration, fail 2 StatisticDuration, queue 3 StatisticDuration,"
+    " compute_input 4 StatisticDuration, compute_infer 5 StatisticDuration,"
+    " compute_output 6 StatisticDuration, cache_hit 7 StatisticDuration, cache_miss 8 StatisticDuration",
+    "InferBatchStatistics": "batch_size 1 uint64, compute_input 2 StatisticDuration,"
+    " compute_infer 3 StatisticDuration, compute_output 4 StatisticDuration",
+    "InferResponseStatistics": "compute_infer 1 StatisticDuration, compute_output 2 StatisticDuration,"
+    " success 3 StatisticDuration, fail 4 StatisticDuration, empty_response 5 StatisticDuration,"
+    " cancel 6 StatisticDuration",
+    "MemoryUsage": "type 1 string, id 2 int64, byte_size 3 uint64",
+    "ModelStatisticsRequest": _REF,
+    "ModelStatistics": "name 1 string, version 2 string, last_inference 3 uint64, inference_count 4 uint64,"
+    " execution_count 5 uint64, inference_stats 6 InferStatistics, batch_stats 7 InferBatchStatistics*,"
+    " memory_usage 8 MemoryUsage*, response_stats 9 map:InferResponseStatistics",
+    "ModelStatisticsResponse": "model_stats 1 ModelStatistics*",
+    "ModelConfigRequest": _REF,
+    "ModelConfigResponse": "config 1 ModelConfig",
+}
+_CONFIG = {
+    "ModelInput": "name 1 string, data_type 2 enum:DataType, dims 4 int64*",
+    "ModelOutput": "name 1 string, data_type 2 enum:DataType, dims 3 int64*",
+    "ModelVersionPolicy": "specific 3 |ModelVersionPolicy.Specific",
+    "ModelVersionPolicy.Specific": "versions 1 int64*",
+    "ModelDynamicBatching": "preferred_batch_size 1 int32*, max_queue_delay_microseconds 2 uint64",
+    "ModelConfig": "name 1 string, platform 2 string, version_policy 3 ModelVersionPolicy,"
+    " max_batch_size 4 int32, input 5 ModelInput*, output 6 ModelOutput*,"
+    " dynamic_batching 11 |ModelDynamicBatching, backend 17 string",
+}
+_ONEOF = {"ModelVersionPolicy": "policy_choice", "ModelConfig": "scheduling_choice"}
+"""The names of oneofs that are not a parameter_choice."""
+_DATA_TYPES = (
+    "INVALID", "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16",
+    "FP32", "FP64", "STRING", "BF16",
+)  # fmt: skip
 _HEALTH = {
     "HealthCheckRequest": "service 1 string",
     "HealthCheckResponse": "status 1 enum:HealthCheckResponse.ServingStatus",
@@ -70,16 +121,17 @@ def _fill(message: Any, package: str, path: str, fields: str) -> None:
         if kind.startswith("|"):
             kind = kind[1:]
             if not message.oneof_decl:
-                message.oneof_decl.add(name="parameter_choice")
+                message.oneof_decl.add(name=_ONEOF.get(path, "parameter_choice"))
             field.oneof_index = 0
-        if kind == "map":
-            entry = message.nested_type.add(name="ParametersEntry")
+        if kind.startswith("map"):
+            inner = "".join(word.title() for word in name.split("_")) + "Entry"
+            entry = message.nested_type.add(name=inner)
             entry.options.map_entry = True
             entry.field.add(name="key", number=1, type=_SCALARS["string"], label=1)
             value = entry.field.add(name="value", number=2, type=_SCALARS["message"], label=1)
-            value.type_name = f".{package}.InferParameter"
+            value.type_name = f".{package}.{kind[4:] or 'InferParameter'}"
             field.label, field.type = 3, _SCALARS["message"]
-            field.type_name = f".{package}.{path}.ParametersEntry"
+            field.type_name = f".{package}.{path}.{inner}"
         elif kind.startswith("enum:"):
             field.type, field.type_name = _SCALARS["enum"], f".{package}.{kind[5:]}"
         elif kind in _SCALARS:
@@ -100,7 +152,14 @@ def _file(name: str, package: str, table: dict[str, str]) -> Any:
 
 
 _pool: Any = descriptor_pool.DescriptorPool()
-_pool.Add(_file("modelyard/inference.proto", "inference", _V2))
+_config = _file("modelyard/model_config.proto", "inference", _CONFIG)
+_data_type = _config.enum_type.add(name="DataType")
+for _number, _name in enumerate(_DATA_TYPES):
+    _data_type.value.add(name=f"TYPE_{_name}", number=_number)
+_pool.Add(_config)
+_inference = _file("modelyard/inference.proto", "inference", {**_V2, **_TRITON})
+_inference.dependency.append("modelyard/model_config.proto")
+_pool.Add(_inference)
 _health = _file("modelyard/health.proto", "grpc.health.v1", _HEALTH)
 _status = _health.message_type[1].enum_type.add(name="ServingStatus")
 for _number, _name in enumerate(_SERVING):
@@ -113,7 +172,7 @@ def _class(name: str) -> Any:
 
 
 ModelRef = _class("inference.ModelReadyRequest")
-"""ModelReadyRequest and ModelMetadataRequest alike: a name and a version."""
+"""ModelReadyRequest and its like: a name and a version."""
 ServerLiveResponse = _class("inference.ServerLiveResponse")
 ReadyResponse = _class("inference.ServerReadyResponse")
 """ServerReadyResponse and ModelReadyResponse alike."""
@@ -123,8 +182,27 @@ ModelInferRequest = _class("inference.ModelInferRequest")
 ModelInferResponse = _class("inference.ModelInferResponse")
 InferInputTensor = _class("inference.ModelInferRequest.InferInputTensor")
 InferTensorContents = _class("inference.InferTensorContents")
+RepositoryIndexRequest = _class("inference.RepositoryIndexRequest")
+RepositoryIndexResponse = _class("inference.RepositoryIndexResponse")
+RepositoryModelLoadRequest = _class("inference.RepositoryModelLoadRequest")
+"""RepositoryModelLoadRequest and RepositoryModelUnloadRequest alike."""
+ModelStatisticsResponse = _class("inference.ModelStatisticsResponse")
+ModelConfigResponse = _class("inference.ModelConfigResponse")
 HealthCheckRequest = _class("grpc.health.v1.HealthCheckRequest")
 HealthCheckResponse = _class("grpc.health.v1.HealthCheckResponse")
+
+
+def parse(kind: Any, payload: bytes) -> Any:
+    """Read a message.
+
+    Raises:
+        BadRequest: malformed.
+    """
+    try:
+        return kind.FromString(payload)
+    except DecodeError:
+        raise BadRequest(f"malformed protobuf message: not a {kind.DESCRIPTOR.name}") from None
+
 
 POOL = _pool
 """For a test that compares it with the canonical files."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _SHARED = ("shared_memory_region", "shared_memory_offset", "shared_memory_byte_size")
 _SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
+KEY_BYTES = 256
+"""The longest key that a caller may be sticky by."""
 _LONGEST_S = 31_536_000.0
 """A year: what a timeout beyond it means."""
 
@@ -58,6 +60,8 @@ def read_request(request: InferRequest, parameters: Mapping[str, Any]) -> None:
             request.timeout_s = min(number / 1e6, _LONGEST_S) if number < 1 << 63 else _LONGEST_S
             if not number:
                 request.timeout_s = None
+        elif key == "routing_key":
+            request.key = read_key(value)
         elif key in _SEQUENCE:
             _refuse_sequence(key, value)
         elif key in _SHARED or key == "classification":
@@ -66,6 +70,24 @@ def read_request(request: InferRequest, parameters: Mapping[str, Any]) -> None:
             kept[key] = value
     if kept:
         request.parameters = kept
+
+
+def read_key(value: Any) -> bytes | None:
+    """What a caller wants to be sticky by, from a parameter or a header; None when it is empty.
+
+    >>> read_key("user-7")
+    b'user-7'
+
+    Raises:
+        BadRequest: not text, or too long.
+    """
+    if type(value) is str:
+        value = value.encode("utf-8", "replace")
+    if type(value) is not bytes:
+        raise BadRequest("parameter routing_key is text")
+    if len(value) > KEY_BYTES:
+        raise BadRequest(f"the routing key has {len(value)} bytes; at most {KEY_BYTES} are read")
+    return value or None
 
 
 def tensor_size(parameters: Mapping[str, Any], name: str) -> int | None:

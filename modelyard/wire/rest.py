@@ -79,13 +79,14 @@ _HEADER = Decoder(_Header)
 
 
 def decode_infer(
-    body: Buffer, json_size: int | None, signature: Signature, limits: WireLimits
+    body: Buffer, json_size: int | None, signature: Signature | None, limits: WireLimits
 ) -> InferRequest | Generator[None, None, InferRequest]:
     """Read the body of ``POST .../infer``, at once or in steps.
 
     ``body`` is what is left after decompression; binary tensors of the result are views of it.
     ``json_size`` is the Inference-Header-Content-Length: None when the body is all JSON, 0 when it is
-    nothing but the raw bytes of the one input that ``signature`` has.
+    nothing but the raw bytes of the one input that ``signature`` has. Nothing else depends on the signature,
+    which is None when the version that answers is not known yet.
 
     Raises:
         BadRequest: not a well-formed request.
@@ -102,6 +103,8 @@ def decode_infer(
                 f"Inference-Header-Content-Length is {str(json_size)[:40]}; the body has {size} bytes"
             )
         if json_size == 0:
+            if signature is None:
+                raise BadRequest("a raw body needs a version that is known before it is read")
             return _raw(body, signature, limits)
         size = json_size
     if size > limits.step_bytes:

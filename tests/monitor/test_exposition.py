@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from modelyard.monitor.counters import ModelCounters
 from modelyard.monitor.exposition import METRICS, Exposition
 from modelyard.monitor.histogram import Histogram
+from modelyard.monitor.sums import observe
 
 
 def parse(page: bytes):
@@ -21,7 +22,7 @@ def test_what_a_model_counted_is_what_prometheus_reads():
     seen.request("grpc", "ok", 7.0, 2)
     seen.batch(2, 5, 0.001, 0.002)
     page = Exposition()
-    page.model(seen)
+    page.model(observe(seen, 0, True))
     families = parse(page.text())
     counts = {
         (sample.labels["surface"], sample.labels["code"]): sample.value

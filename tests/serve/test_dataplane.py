@@ -38,8 +38,11 @@ class Recorded(Exchange):
     surface = "http"
 
     def __init__(self, plane, slot):
-        super().__init__(plane, slot)
+        super().__init__(plane, plane.routes.route(slot.name))
         self.heard = []
+
+    def open(self):
+        raise AssertionError("nothing to read")
 
     def send(self, reply):
         self.heard.append(reply.outputs)

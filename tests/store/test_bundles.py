@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from modelyard.artifact.bundle import open_bundle, write_bundle
+from modelyard.artifact.bundle import FORMAT, open_bundle, write_bundle
 from modelyard.core.digest import sha256_of
 from modelyard.core.errors import CorruptFile, MissingFile, UnsafeFile
 from modelyard.store.bundles import fetch, packed, parse_contents, publish
@@ -96,7 +96,7 @@ def test_every_digest_of_a_packing_is_named(made, blobs):
         assert sorted(packing.digests) == sorted(entry.digest for entry in blobs.list())
 
 
-GOOD = {"format": 1, "facts": {}, "files": {"a.bin": {"sha256": "0" * 64, "size": 1}}}
+GOOD = {"format": FORMAT, "facts": {}, "files": {"a.bin": {"sha256": "0" * 64, "size": 1}}}
 
 
 @pytest.mark.parametrize(
@@ -110,12 +110,24 @@ GOOD = {"format": 1, "facts": {}, "files": {"a.bin": {"sha256": "0" * 64, "size"
         b'{"codec":"x"}',
         b'{"codec":"x","manifest":"{}","blobs":{}}',
         json.dumps({"codec": "x", "manifest": json.dumps(GOOD), "blobs": {"a.bin": "../x"}}).encode(),
-        json.dumps({**GOOD, "format": 2}).encode(),
+        json.dumps({**GOOD, "format": FORMAT + 1}).encode(),
         json.dumps({**GOOD, "facts": []}).encode(),
         json.dumps({**GOOD, "files": []}).encode(),
         *(
             json.dumps({**GOOD, "files": {name: {"sha256": "0" * 64, "size": 1}}}).encode()
-            for name in ("../x", "/x", "a/b", "", ".x", "a\0", "x" * 101, "manifest.json", "а.bin", "a\\b")
+            for name in (
+                "../x",
+                "/x",
+                "a//b",
+                "a/../b",
+                "",
+                ".x",
+                "a\0",
+                "x" * 101,
+                "manifest.json",
+                "а.bin",
+                "a\\b",
+            )
         ),
         *(
             json.dumps({**GOOD, "files": {"a.bin": row}}).encode()

@@ -55,7 +55,7 @@ def test_a_registry_of_a_later_release_is_refused_unchanged(address, database):
         index.create_version("iris", "a" * 64, "", "ada")
     with database.write() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(NewerRegistry, match=r"'9999'.*knows '0002'"):
+    with pytest.raises(NewerRegistry, match=r"'9999'.*knows '0003'"):
         Index(Database(address)).open()
     with pytest.raises(NewerRegistry):
         migrate(database, "base")

@@ -3,7 +3,7 @@ import pytest
 from google.protobuf import descriptor_pb2
 from hypothesis import given
 from hypothesis import strategies as st
-from tritonclient.grpc import service_pb2
+from tritonclient.grpc import model_config_pb2, service_pb2
 from wire_samples import LIMITS, reply_of, request, run, same, tensors
 
 from modelyard.core.errors import BadInput, BadRequest, CallerError, TooLarge, Unsupported
@@ -39,7 +39,7 @@ def test_messages_are_those_of_the_canonical_file():
     theirs = {message.name: message for message in canonical.message_type}
     ours = descriptor_pb2.FileDescriptorProto()
     messages.POOL.FindFileByName("modelyard/inference.proto").CopyToProto(ours)
-    assert len(ours.message_type) == 14
+    assert len(ours.message_type) == 31
 
     def outline(message):
         return (
@@ -266,3 +266,32 @@ def test_wanted_outputs_come_in_their_order():
 def test_varints_are_protobufs(value):
     message = messages.InferInputTensor.FromString(field(3, varint(value)))
     assert list(message.shape) == [value if value < 2**63 else value - 2**64]
+
+
+def test_messages_of_the_model_configuration_are_part_of_the_canonical_ones():
+    canonical, ours = descriptor_pb2.FileDescriptorProto(), descriptor_pb2.FileDescriptorProto()
+    model_config_pb2.DESCRIPTOR.CopyToProto(canonical)
+    messages.POOL.FindFileByName("modelyard/model_config.proto").CopyToProto(ours)
+
+    def check(mine, theirs):
+        assert {one.name for one in mine.oneof_decl} <= {one.name for one in theirs.oneof_decl}
+        known = {one.name: one for one in theirs.field}
+        for one in mine.field:
+            their = known[one.name]
+            assert (one.number, one.type, one.label, one.type_name) == (
+                their.number,
+                their.type,
+                their.label,
+                their.type_name,
+            )
+            assert one.HasField("oneof_index") == their.HasField("oneof_index")
+        inner = {one.name: one for one in theirs.nested_type}
+        for one in mine.nested_type:
+            check(one, inner[one.name])
+
+    whole = {one.name: one for one in canonical.message_type}
+    assert len(ours.message_type) == 5
+    for message in ours.message_type:
+        check(message, whole[message.name])
+    (types,) = ours.enum_type
+    assert {one.name: one.number for one in types.value} == dict(model_config_pb2.DataType.items())

@@ -90,7 +90,7 @@ def test_a_step_reads_some_short_arrays_only(monkeypatch, size):
 def test_tiny_grpc_tensors_are_counted_before_any_is_parsed(monkeypatch, count):
     message = ModelInferRequest()
     message.inputs.add(name="a", datatype="FP32", shape=[1]).contents.fp32_contents.append(1)
-    parsed = Counter(monkeypatch, grpc, "_parse")
+    parsed = Counter(monkeypatch, grpc, "parse")
     with pytest.raises(TooLarge):
         grpc.decode_infer(message.SerializeToString() * count, LIMITS)
     assert parsed.all == 0

@@ -27,7 +27,7 @@ def describe_road(prepared: Prepared) -> list[tuple[str, str]]:
             ("proved", f"{verdict.rows:,} rows compared with the original: it answers the same{more}")
         )
     checked = report.checked
-    if checked is not None and checked.ran and report.road == "onnx":
+    if checked is not None and checked.run_s_1 and report.road == "onnx":
         many = f", {checked.rows_n} rows {_time(checked.run_s_n)}" if checked.rows_n > 1 else ""
         lines.append(("speed", f"one row {_time(checked.run_s_1)}{many}, in the model alone"))
     notes = (*report.notes, *(checked.notes if checked else ()), *(verdict.notes if verdict else ()))

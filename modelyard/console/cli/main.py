@@ -21,6 +21,8 @@ VERBS: dict[str, str] = {
     "inspect": "modelyard.console.cli.inspect:inspect",
     "predict": "modelyard.console.cli.predict:predict",
     "bench": "modelyard.console.cli.bench:bench",
+    "up": "modelyard.console.cli.up:up",
+    "down": "modelyard.console.cli.down:down",
     "push": "modelyard.console.cli.push:push",
     "release": "modelyard.console.cli.release:release",
     "promote": "modelyard.console.cli.promote:promote",

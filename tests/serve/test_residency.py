@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.core.errors import OverBudget
-from modelyard.deploy.residency import Decision, Resident, Want, decide
+from modelyard.serve.residency import Decision, Resident, Want, decide
 
 SIZES = st.integers(0, 50)
 KEYS = st.sampled_from("abcdefghijkl")

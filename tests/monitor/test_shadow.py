@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from modelyard.core.request import InferReply
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensor import dtype_of
-from modelyard.deploy.shadow import FAILED, KEPT_EXAMPLES, Differences, Example, Tolerance, compare
+from modelyard.monitor.shadow import FAILED, KEPT_EXAMPLES, Differences, Example, Tolerance, compare
 
 NEAR = Tolerance()
 

@@ -1,0 +1,231 @@
+"""What a bundle keeps of a model, and how it is opened from that alone.
+
+One rule: nothing outside of the bundle is needed, and nothing of the machine that made it is in it: equal
+inputs give equal digests. What is measured stands beside the bundle, on this machine only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelyard.artifact.bundle import Bundle, canonical, open_bundle, pack_rows, unpack_rows, write_bundle
+from modelyard.compiler.report import CompileReport
+from modelyard.core.errors import CorruptFile
+from modelyard.core.signature import Signature
+from modelyard.formats.original import HOST_TARGET, opening, sample_columns
+from modelyard.runtime.table import RUNTIMES
+from modelyard.sandbox.policy import Policy
+from modelyard.serve.opened import Opened
+from modelyard.sources import GRAPH_NAME, GRAPHS, SOURCE, Source, without_places
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TypeAlias
+
+    from modelyard.compiler.recorded import Recording
+    from modelyard.core.tensor import Array
+    from modelyard.formats.rows import Rows
+    from modelyard.formats.sniff import Sniffed
+
+    Inputs: TypeAlias = tuple[Array, ...]
+
+ROWS, ANSWERS, SAMPLE = "rows.bin", "answers.bin", "sample.bin"
+"""Parts of every bundle beside the source and the graph: rows, the original's answers, a host's sample."""
+
+HOST_RUN_S = 50.0
+"""A batch that takes a model host longer ends the host: a little before the engine gives the batch up."""
+_VERSIONS = ("modelyard", "numpy", "onnxruntime", "scikit-learn", "skl2onnx", "onnx", "protobuf")
+_MOST_MEMORY = 1 << 46
+_NOT_SO = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError)
+"""What reading facts and rows raises when another hand than ours wrote them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How the original was opened, and is to be opened again.
+
+    Args:
+        sniffed: what it is.
+        options: what the operator said of it.
+        trusted_types: types that a skops file may build.
+        sample: rows for a model that does not say what it takes.
+        memory_bytes: what its host may take.
+        tolerance: of scores.
+    """
+
+    sniffed: Sniffed
+    options: Mapping[str, Any]
+    trusted_types: tuple[str, ...]
+    sample: Rows | None
+    memory_bytes: int
+    tolerance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """What the road made of a model.
+
+    Args:
+        signature: what it takes and gives.
+        report: what was done and proved.
+        recording: rows and the original's answers.
+        graph: what the compiler made; empty when the operator's own graph, or the original, answers.
+    """
+
+    signature: Signature
+    report: CompileReport
+    recording: Recording
+    graph: bytes = b""
+
+
+def keep(
+    place: Path, where: Path, given: Source, manner: Manner, made: Making
+) -> tuple[Bundle, CompileReport]:
+    """Write the bundle, and beside it what was measured.
+
+    Args:
+        place: of the bundle.
+        where: the operator's file; texts that name its folder lose that.
+        given: its parts.
+        manner: how it is opened.
+        made: what came of it.
+
+    Raises:
+        CorruptFile: the file was changed since it was read.
+    """
+    report, recording, native = made.report, made.recording, made.report.road == "python"
+    if recording.note:
+        report = replace(report, notes=(*report.notes, recording.note))
+    parts: dict[str, bytes | Path] = {**given.files, ROWS: pack_rows(recording.rows)}
+    digests = dict(given.digests)
+    source, graph = given.main, None if native else given.main
+    if made.graph:
+        graph = f"{GRAPHS}/{GRAPH_NAME}"
+        if source == graph:
+            # The graph as it was given goes aside for the one that answers.
+            source = f"{SOURCE}/{GRAPH_NAME}"
+            parts[source], digests[source] = parts.pop(graph), digests.pop(graph)
+        parts[graph] = made.graph
+    if recording.answers is not None:
+        parts[ANSWERS] = pack_rows(recording.answers)
+    names, columns = sample_columns(manner.sample) if native else (None, [])
+    if columns:
+        parts[SAMPLE] = pack_rows(columns)
+    here = (where.resolve().parent, where.absolute().parent, Path(tempfile.gettempdir()))
+    facts = {
+        "signature": made.signature.to_json(),
+        "report": without_places(report.to_json(measured=False), *here),
+        "format": manner.sniffed.format,
+        "detail": manner.sniffed.detail,
+        "source": source,
+        "graph": graph,
+        "options": dict(manner.options),
+        "trusted_types": list(manner.trusted_types),
+        "sample": names,
+        "memory_bytes": manner.memory_bytes,
+        "tolerance": manner.tolerance,
+        "versions": versions(),
+        "machine": platform.machine(),
+    }
+    bundle = write_bundle(place, facts, parts, expected=digests)
+    if report.checked is not None:
+        _write_whole(_measures(place), canonical(report.checked.measures()))
+    return bundle, report
+
+
+def open_version(folder: Path, *, trust: bool = False) -> Opened:
+    """Open a bundle that was checked when it came to this disk; nothing outside of it is needed.
+
+    Args:
+        folder: the bundle.
+        trust: open the original even where this kernel cannot confine a child.
+
+    Raises:
+        MissingFile: there is no bundle.
+        CorruptFile: it is not one that ``prepare`` made.
+        FileError: it cannot be opened; the message says why.
+    """
+    bundle = open_bundle(folder, hashed=False)
+    facts = bundle.facts
+    try:
+        signature = Signature.from_json(facts["signature"])
+        rows = _read(bundle, ROWS)
+        answers = _read(bundle, ANSWERS) if bundle.has(ANSWERS) else None
+        tolerance = float(facts["tolerance"])
+        fit = len(rows) in (0, len(signature.inputs)) and (
+            answers is None or (len(rows) > 0 and len(answers) == len(signature.outputs))
+        )
+        if not fit:
+            raise CorruptFile(f"bundle {folder.name}: its rows do not fit its signature")
+        graph = bundle.path(facts["graph"]) if facts["graph"] is not None else None
+        host = None if graph is not None else _host(bundle)
+    except _NOT_SO as error:
+        raise CorruptFile(f"bundle {folder.name} cannot be read: {type(error).__name__}") from None
+    if graph is not None:
+        runner = RUNTIMES.load("onnx").open(graph, signature)
+    elif host is not None:
+        values, arrays, policy = host
+        runner = RUNTIMES.load("python").open(
+            HOST_TARGET, values, arrays, signature, policy, trust=trust, run_s=HOST_RUN_S
+        )
+    return Opened(signature, runner, rows, answers, tolerance, facts)
+
+
+def _host(bundle: Bundle) -> tuple[dict[str, Any], Inputs, Policy]:
+    """What a model host needs: the call that opens the original, and its limits."""
+    facts = bundle.facts
+    where = bundle.path(facts["source"]).resolve()
+    values = opening(
+        where, facts["format"], facts["sample"], facts["trusted_types"], options=facts["options"]
+    )
+    memory = facts["memory_bytes"]
+    if type(memory) is not int or not 0 < memory <= _MOST_MEMORY:
+        raise CorruptFile(f"bundle {bundle.folder.name} gives its host no memory that there is")
+    policy = Policy(read=(where,), memory_bytes=memory, cpu_s=None, wall_s=None)
+    return values, _read(bundle, SAMPLE) if bundle.has(SAMPLE) else (), policy
+
+
+def _read(bundle: Bundle, name: str) -> Inputs:
+    return unpack_rows(bundle.path(name).read_bytes())
+
+
+def read_report(bundle: Bundle) -> CompileReport:
+    """The report of a bundle, with what was measured on this machine, if it was made here."""
+    row = bundle.facts["report"]
+    try:
+        measures = json.loads(_measures(bundle.folder).read_bytes()) if row["checked"] else {}
+        return CompileReport.from_json({**row, "checked": row["checked"] and {**row["checked"], **measures}})
+    except (OSError, ValueError, TypeError):
+        return CompileReport.from_json(row)
+
+
+def _measures(place: Path) -> Path:
+    """Times and memory stand beside the bundle: in it, they would give each making another digest."""
+    return place.with_name(f"{place.name}.measured.json")
+
+
+def versions() -> dict[str, str]:
+    """What the work was done with."""
+    found = {name: _installed(name) for name in _VERSIONS}
+    return {"python": platform.python_version(), **{name: said for name, said in found.items() if said}}
+
+
+def _installed(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is there whole or not at all."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_bytes(data)
+    os.replace(aside, path)

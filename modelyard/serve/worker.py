@@ -1,0 +1,201 @@
+"""A worker: the data plane of one process, following what control wants.
+
+    listen -> hear what is wanted -> bring up copies -> answer requests, tell control -> drain, end
+
+Rule: the link to control brings wishes and takes news, and nothing else. A worker whose control is gone
+answers as before; only SIGTERM or ``Drain`` ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from modelyard.serve.asks import Asks
+from modelyard.serve.copies import Copies
+from modelyard.serve.front import Front
+from modelyard.serve.link import Answer, Desired, Drain, Elsewhere, Hello, Repository, Seen
+from modelyard.serve.link_server import LinkServer
+from modelyard.serve.local_copy import Means
+from modelyard.serve.memory import settle_memory
+from modelyard.serve.options import options_digest
+from modelyard.serve.signals import on_signals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from modelyard.core.routing import Split
+    from modelyard.serve.dataplane import Slot
+    from modelyard.serve.link import Actual, ToWorker
+    from modelyard.serve.link_server import Peer
+    from modelyard.serve.opened import Opened, Opener
+    from modelyard.serve.options import ServeOptions
+
+log = logging.getLogger("modelyard.serve")
+
+SEEN_S = 0.5
+"""How often control hears what this worker saw."""
+TOLD_S = 0.02
+"""News of copies that come within this time go in one message."""
+
+
+class Worker:
+    """One serving process, or the serving part of one.
+
+    Args:
+        options: how to serve.
+        version: of the product.
+        opener: opens a bundle; blocking.
+        prove: "" or how an opened bundle's answers differ from the recorded ones; blocking.
+        listening: hears of the ports once they are bound.
+    """
+
+    def __init__(
+        self,
+        options: ServeOptions,
+        version: str,
+        opener: Opener,
+        prove: Callable[[Opened], str],
+        listening: Callable[[int, int | None], None] | None = None,
+    ) -> None:
+        self._options = options
+        self._version = version
+        self._opener = opener
+        self._prove = prove
+        self._listening = listening
+        self._ports: tuple[int, int | None] = (0, None)
+        self._link: LinkServer | None = None
+        self._telling: asyncio.TimerHandle | None = None
+        self._ticking: asyncio.TimerHandle | None = None
+        self._told: Actual | None = None
+        self._settled_once = False
+
+    def run(self, socket: Path | None = None, desired: Desired | None = None) -> int:
+        """Serve until told to stop; returns the exit code.
+
+        Args:
+            socket: where control finds this worker; None: nobody looks for it.
+            desired: what to serve until control says.
+
+        Raises:
+            PortBusy: another process holds a port.
+        """
+        # A thread that decodes or runs a model must not keep the loop waiting for the default 5 ms.
+        sys.setswitchinterval(0.001)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(self._main(socket, desired))
+
+    async def _main(self, socket: Path | None, desired: Desired | None) -> int:
+        loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        on_signals(loop, self._stop)
+        await self.open(socket, desired)
+        try:
+            await self._stop.wait()
+            log.info("stopping: no new requests; finishing what is in flight")
+            await self._front.drain(self._options.drain_s)
+        finally:
+            await self.close()
+        return 0
+
+    async def open(
+        self, socket: Path | None = None, desired: Desired | None = None
+    ) -> tuple[int, int | None]:
+        """Listen and follow ``desired``; the HTTP port and the gRPC port. See ``run``."""
+        options = self._options
+        self._front = front = Front(options, self._version)
+        self._ports = await front.open()
+        self._plane = plane = front.plane
+        means = Means(
+            self._opener,
+            self._prove,
+            options.queue,
+            options.drain_s,
+            lambda: plane.steps.busy,
+            lambda _: None,
+        )
+        self.copies = Copies(means, self._publish, self._tell_soon, options.loads, options.budget_bytes)
+        plane.wake = self.copies.wake
+        if desired is not None:
+            self.copies.follow(desired)
+        if socket is not None:
+            self._link = LinkServer(socket, self)
+            self._asks = Asks(self._link.send, options.request_s)
+            plane.ask = self._asks.ask
+            await self._link.open()
+        self._tick()
+        if self._listening is not None:
+            self._listening(*self._ports)
+        return self._ports
+
+    async def close(self) -> None:
+        """Cut what is left, and let go of every copy."""
+        for timer in (self._ticking, self._telling):
+            if timer is not None:
+                timer.cancel()
+        if self._link is not None:
+            self._link.close()
+        await self._front.close()
+        await self.copies.close(self._options.drain_s)
+
+    # What the link tells.
+
+    def joined(self, peer: Peer) -> None:
+        """A control is here; see ``Hearer``."""
+        digest = options_digest(self._options)
+        peer.send(Hello(os.getpid(), self._version, digest, *self._ports, self.copies.generation))
+        self._told = actual = self.copies.actual()
+        peer.send(actual)
+        peer.send(Seen(self._plane.observe()))
+
+    def left(self) -> None:
+        """Control is gone; see ``Hearer``."""
+        self._asks.left()
+
+    def hear(self, message: ToWorker) -> None:
+        """Control said something; see ``Hearer``."""
+        if isinstance(message, Desired):
+            self.copies.follow(message)
+        elif isinstance(message, Elsewhere):
+            self._plane.elsewhere = message.seen
+        elif isinstance(message, Repository):
+            self._plane.repository = message.rows
+        elif isinstance(message, Answer):
+            self._asks.answered(message)
+        elif isinstance(message, Drain):
+            self._stop.set()
+
+    # What the copies tell.
+
+    def _publish(
+        self, slots: tuple[Slot, ...], splits: Mapping[str, Split | None], cold: tuple[tuple[str, str], ...]
+    ) -> None:
+        self._plane.publish(slots, splits, cold)
+
+    def _tell_soon(self) -> None:
+        if self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(TOLD_S, self._tell)
+
+    def _tell(self) -> None:
+        self._telling = None
+        actual = self.copies.actual()
+        if actual == self._told:
+            return
+        self._told = actual
+        if self._link is not None:
+            self._link.send_latest(actual)
+        if actual.settled and not self._settled_once:
+            self._settled_once = True
+            settle_memory()
+
+    def _tick(self) -> None:
+        self._ticking = asyncio.get_running_loop().call_later(SEEN_S, self._tick)
+        self.copies.tick()
+        if self._link is not None and self._link.connected and not self._link.slow:
+            self._link.send(Seen(self._plane.observe()))
