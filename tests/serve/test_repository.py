@@ -62,7 +62,7 @@ def follow(plane, asked, error=None):
         asked.append((verb, model, version))
         await asyncio.sleep(0.01)
         if error is not None:
-            raise error
+            raise type(error)(*error.args)  # a raised one holds the frames that it went through
 
     plane.plane.ask = ask
 
