@@ -27,6 +27,7 @@ def steady(text: str) -> str:
     """Without what differs from run to run: times, and the noise of the machine."""
     text = re.sub(r"after [\d.]+ s", "after N s", text)
     text = re.sub(r"\b\d+(\.\d+)? (us|ms)\b", "N us", text)
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ, \S+@\S+", "WHEN, WHO", text)
     return re.sub(r"127\.0\.0\.1:\d+", "HOST", text).strip()
 
 
@@ -90,6 +91,34 @@ def test_the_python_block_runs(tour):
         capture_output=True, text=True, timeout=30, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == shown.strip()
+
+
+def test_the_versions_are_released_tried_and_undone_as_the_readme_shows(tour, tmp_path):
+    folder, _, _, _ = tour
+    first, live = shown_after("modelyard up --workers 2 &")
+    second, undone = shown_after("modelyard rollback iris")
+    ports = "--http-port 0 --grpc-port 0 --console-port 0"
+    first = first.replace("up --workers 2 &", f"up --workers 2 {ports} >up.log 2>&1 &\nsleep 1")
+    # A person waits for `up` to say that it is there.
+    first = first.replace("sleep 1", "until grep -q Ctrl-C up.log; do sleep 0.1; done")
+    environment = {
+        **os.environ,
+        "MODELYARD_HOME": str(tmp_path / "home"),
+        "NO_COLOR": "1",
+        "PATH": f"{MODELYARD.parent}:{os.environ['PATH']}",
+    }
+    try:
+        told = [
+            subprocess.run(
+                ["bash", "-ec", block], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True,
+                timeout=120, check=True,
+            ).stdout
+            for block in (first, second)
+        ]  # fmt: skip
+    finally:
+        subprocess.run([MODELYARD, "down"], env=environment, check=True, capture_output=True, timeout=60)
+    assert steady(told[0]).endswith(steady(live))
+    assert steady(told[1]) == steady(undone)
 
 
 def test_the_links_lead_somewhere():
