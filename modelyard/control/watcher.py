@@ -114,6 +114,7 @@ class Watcher:
         now = scan(listing, self._options.policy)
         still, self._before = settled(self._before, now), now
         self._problems = {f"scan {at}": said for at, said in enumerate(now.problems)}
+        self._pushes.keep({(model.name, one.version) for model in now.models for one in model.versions})
         texts = listing.texts
         for model in still.models:
             await self._model(model, texts.get(f"{model.name}/config.pbtxt"))
