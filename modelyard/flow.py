@@ -36,7 +36,7 @@ from modelyard.formats.fit import to_inputs
 from modelyard.formats.original import Original
 from modelyard.formats.rows import read_rows
 from modelyard.formats.sniff import sniff
-from modelyard.kept import ROWS, Making, Manner, keep, open_version, read_report, versions
+from modelyard.kept import ROWS, Making, Manner, keep, open_version, read_graph, read_report, versions
 from modelyard.sandbox.policy import Policy
 from modelyard.sources import GRAPH_NAME, Source, read_source
 
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     Progress: TypeAlias = Callable[[str, float | None], None]
     Inputs: TypeAlias = tuple[Array, ...]
 
-__all__ = ("OpenLimits", "Prepared", "Wishes", "open_runtime", "open_version", "prepare")
+__all__ = ("OpenLimits", "Prepared", "Wishes", "open_runtime", "open_version", "prepare", "rehearse_version")
 
 EXAMPLE_ROWS = 8
 
@@ -152,6 +152,25 @@ def open_runtime(prepared: Prepared, wishes: Wishes) -> Runner:
         FileError: it cannot be opened; the message says why.
     """
     return open_version(prepared.bundle.folder, trust=wishes.trust).runner
+
+
+def rehearse_version(folder: Path, limits: OpenLimits | None = None, *, trust: bool = False) -> None:
+    """Try the graph of a bundle that came from a stranger where it can harm nobody, before it is opened here.
+
+    What its manifest says of a rehearsal proves nothing. An original needs none: its host is such a place.
+
+    Raises:
+        FileError: it breaks a limit, cannot be loaded, is not what its signature says, or reads other files.
+    """
+    bundle = open_bundle(folder)
+    graph, signature, rows = read_graph(bundle)
+    if graph is not None:
+        policy = (limits or OpenLimits()).policy()
+        with Rehearsal.open(graph, expected=signature, rows=[rows], policy=policy, trust=trust) as rehearsal:
+            if signature.batched and not rehearsal.checked.batched:
+                raise CorruptFile(
+                    f"bundle {folder.name} says that rows of its graph may share a batch, and they may not"
+                )
 
 
 @dataclass(frozen=True, slots=True)

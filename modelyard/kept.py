@@ -42,6 +42,7 @@ ROWS, ANSWERS, SAMPLE = "rows.bin", "answers.bin", "sample.bin"
 HOST_RUN_S = 50.0
 """A batch that takes a model host longer ends the host: a little before the engine gives the batch up."""
 _VERSIONS = ("modelyard", "numpy", "onnxruntime", "scikit-learn", "skl2onnx", "onnx", "protobuf")
+_MOST_MEMORY = 1 << 46
 _NOT_SO = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError)
 """What reading facts and rows raises when another hand than ours wrote them."""
 
@@ -153,19 +154,15 @@ def open_version(folder: Path, *, trust: bool = False) -> Opened:
     """
     bundle = open_bundle(folder, hashed=False)
     facts = bundle.facts
+    graph, signature, rows = read_graph(bundle)
     try:
-        signature = Signature.from_json(facts["signature"])
-        rows = _read(bundle, ROWS)
         answers = _read(bundle, ANSWERS) if bundle.has(ANSWERS) else None
         tolerance = float(facts["tolerance"])
-        if len(rows) not in (0, len(signature.inputs)) or len(answers or signature.outputs) != len(
-            signature.outputs
-        ):
-            raise CorruptFile(f"bundle {folder.name}: its rows do not fit its signature")
-        graph = bundle.path(facts["graph"]) if facts["graph"] is not None else None
         host = None if graph is not None else _host(bundle)
     except _NOT_SO as error:
         raise CorruptFile(f"bundle {folder.name} cannot be read: {type(error).__name__}") from None
+    if answers is not None and (not rows or len(answers) != len(signature.outputs)):
+        raise CorruptFile(f"bundle {folder.name}: its answers do not fit its signature")
     if graph is not None:
         runner = RUNTIMES.load("onnx").open(graph, signature)
     elif host is not None:
@@ -176,6 +173,26 @@ def open_version(folder: Path, *, trust: bool = False) -> Opened:
     return Opened(signature, runner, rows, answers, tolerance, facts)
 
 
+def read_graph(bundle: Bundle) -> tuple[Path | None, Signature, Inputs]:
+    """The graph that answers (None: the original does), what it takes and gives, and rows that it answers.
+
+    Raises:
+        CorruptFile: the facts or the rows are not what ``keep`` writes.
+    """
+    name = bundle.folder.name
+    try:
+        signature = Signature.from_json(bundle.facts["signature"])
+        rows = _read(bundle, ROWS)
+        graph = bundle.facts["graph"]
+        if graph is not None and graph not in bundle.parts:
+            raise CorruptFile(f"bundle {name} holds no graph {str(graph)[:80]!r}")
+    except _NOT_SO as error:
+        raise CorruptFile(f"bundle {name} cannot be read: {type(error).__name__}") from None
+    if len(rows) not in (0, len(signature.inputs)):
+        raise CorruptFile(f"bundle {name}: its rows do not fit its signature")
+    return None if graph is None else bundle.path(graph), signature, rows
+
+
 def _host(bundle: Bundle) -> tuple[dict[str, Any], Inputs, Policy]:
     """What a model host needs: the call that opens the original, and its limits."""
     facts = bundle.facts
@@ -183,7 +200,10 @@ def _host(bundle: Bundle) -> tuple[dict[str, Any], Inputs, Policy]:
     values = opening(
         where, facts["format"], facts["sample"], facts["trusted_types"], options=facts["options"]
     )
-    policy = Policy(read=(where,), memory_bytes=int(facts["memory_bytes"]), cpu_s=None, wall_s=None)
+    memory = facts["memory_bytes"]
+    if type(memory) is not int or not 0 < memory <= _MOST_MEMORY:
+        raise CorruptFile(f"bundle {bundle.folder.name} gives its host no memory that there is")
+    policy = Policy(read=(where,), memory_bytes=memory, cpu_s=None, wall_s=None)
     return values, _read(bundle, SAMPLE) if bundle.has(SAMPLE) else (), policy
 
 

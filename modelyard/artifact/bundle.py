@@ -228,11 +228,25 @@ def pack_rows(arrays: Sequence[Array]) -> bytes:
 
 
 def unpack_rows(data: bytes) -> tuple[Array, ...]:
-    """Read what ``pack_rows`` wrote; the file was checked against its digest before."""
+    """Read what ``pack_rows`` wrote; the file was checked against its digest before.
+
+    Raises:
+        CorruptFile: ``pack_rows`` did not write it.
+    """
+    try:
+        return _unpack(data)
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
+        raise CorruptFile(f"these are no rows: {type(error).__name__}") from None
+
+
+def _unpack(data: bytes) -> tuple[Array, ...]:
     size = int.from_bytes(data[:4], "little")
     at = 4 + size
     found: list[Array] = []
-    for row in json.loads(data[4:at]):
+    head = json.loads(data[4:at])
+    if not isinstance(head, list) or at + sum(row["size"] for row in head) != len(data):
+        raise ValueError(data[:4])
+    for row in head:
         part = memoryview(data)[at : at + row["size"]]
         at += row["size"]
         kind = DTYPES[row["datatype"]]

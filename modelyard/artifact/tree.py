@@ -8,13 +8,10 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from modelyard.artifact.manifest import check_apart, check_part_name
 from modelyard.core.errors import CorruptFile, MissingFile, TooLarge, UnsafeFile
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +38,7 @@ def list_tree(folder: Path, limits: TreeLimits | None = None) -> dict[str, Path]
     found: dict[str, Path] = {}
     total = 0
     try:
-        root = folder.resolve(strict=True)
+        root = Path(os.path.realpath(folder, strict=True))
         left = [(root, "", 0)]
         while left:
             here, above, depth = left.pop()
@@ -73,7 +70,7 @@ def list_tree(folder: Path, limits: TreeLimits | None = None) -> dict[str, Path]
 
 def _file(path: Path, name: str, root: Path) -> tuple[Path, int]:
     """The ordinary file behind a name, and its size."""
-    place = path.resolve(strict=True) if path.is_symlink() else path
+    place = Path(os.path.realpath(path, strict=True)) if path.is_symlink() else path
     if not place.is_relative_to(root):
         raise UnsafeFile(f"{name[:200]!r} is a link that leads out of its folder; put the file itself there")
     facts = os.lstat(place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -59,6 +60,7 @@ def parse_address(url: str) -> Address:
         BadInput: no URL of a server.
     """
     text = url.strip()
+    url = re.sub(r"//[^/]*@", "//...@", text)  # what the messages show: it may hold a password
     try:
         parts = urlsplit(text if "://" in text else f"http://{text}")
         host, port = parts.hostname, parts.port

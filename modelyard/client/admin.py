@@ -315,7 +315,7 @@ def _decode(answer: http.client.HTTPResponse, kind: type[T]) -> T:
     data = answer.read(_MOST_ANSWER)
     try:
         return msgspec.json.decode(data, type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadReply(f"something answers there, but not as the admin API does: {error}") from error
 
 

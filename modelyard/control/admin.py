@@ -68,7 +68,7 @@ def admin_app(
     Args:
         yard: an open one; it stays open when the application ends.
         live: the processes of this host; None when there are none.
-        hosts: names and addresses beside the loopback's that a request's Host header may have; None is any.
+        hosts: names beside localhost that a request's Host header may have; None is any.
         limits: what a pushed bundle may have.
     """
     place = Place(yard, live, yard.registry.cache / "incoming", limits or ImportLimits())

@@ -129,7 +129,7 @@ async def read_json(request: Request, takes: type) -> Any:
             raise TooLarge(f"the body has more than {JSON_BYTES} bytes")
     try:
         return msgspec.json.decode(bytes(data), type=takes)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"the body is not what this takes: {error}") from None
 
 

@@ -1,9 +1,9 @@
 """Who may speak to the admin port: nobody's web page.
 
-Rule: a browser that shows a stranger's page can reach a loopback port. So the Host header must name this
-machine (a name that was made to point at it does not: DNS rebinding), and what changes something must not
-come from another origin. Bodies are JSON or tar, which no form can send without asking first, and nobody is
-told yes.
+Rule: a browser that shows a stranger's page can reach a loopback port. So the Host header must be an address,
+localhost or a name that was given (any other may have been made to point here: DNS rebinding), and what
+changes something must not come from another origin. Bodies are JSON or tar, which no form can send without
+asking first, and nobody is told yes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def check_caller(method: str, headers: Mapping[str, str], hosts: Collection[str]
     Args:
         method: the HTTP method.
         headers: the request's, by names in lower case.
-        hosts: names that Host may have beside those of the loopback; None: any.
+        hosts: names that Host may have beside localhost; None: any.
 
     >>> check_caller("POST", {"host": "127.0.0.1:8002"}, ())
 
@@ -58,6 +58,7 @@ def _names_us(host: str, hosts: Collection[str]) -> bool:
     if name == "localhost" or name in hosts:
         return True
     try:
-        return ipaddress.ip_address(name).is_loopback
+        ipaddress.ip_address(name)  # nobody can make an address point elsewhere
     except ValueError:
         return False
+    return True

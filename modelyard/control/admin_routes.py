@@ -33,10 +33,9 @@ from modelyard.client.admin_values import (
     VersionRow,
     WorkerRow,
 )
-from modelyard.control.admin_metrics import host_metrics
 from modelyard.control.desk import parse_moment
 from modelyard.core.errors import BadInput, CorruptFile, FileError, Unavailable
-from modelyard.monitor.exposition import CONTENT_TYPE
+from modelyard.monitor.exposition import CONTENT_TYPE, Exposition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -163,7 +162,10 @@ def _export(call: Call) -> Response:
 
 
 def _metrics(call: Call) -> Response:
-    return Response(host_metrics(_live(call).observations()), 200, media_type=CONTENT_TYPE.decode())
+    page = Exposition()
+    for _ in page.observed(_live(call).observations()):
+        pass  # it comes in steps, for those who must not be held up; this thread may be
+    return Response(page.text(), 200, media_type=CONTENT_TYPE.decode())
 
 
 def _gc(call: Call) -> GcReport:

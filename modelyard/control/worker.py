@@ -52,8 +52,10 @@ def main(arguments: Sequence[str], opening: Callable[[bool], Opener], prove: Cal
         return Worker(options, installed("modelyard"), opening(options.trust), prove).run(found.socket)
     except ModelyardError as error:
         sys.stderr.write(f"error: {error.message}\n")
-        return FAILED
+    except OSError as error:  # the socket's folder is gone, or no descriptors are left
+        sys.stderr.write(f"error: {error}\n")
+    return FAILED
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], lambda trust: partial(open_version, trust=trust), replay))
+    raise SystemExit(main(sys.argv[1:], lambda trust: partial(open_version, trust=trust), replay))

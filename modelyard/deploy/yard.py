@@ -11,6 +11,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
+from urllib.parse import parse_qsl
 
 from modelyard.artifact.tarball import ImportLimits, import_bundle, save_bundle
 from modelyard.core.errors import BadInput, Conflict, CorruptFile, MissingFile, VersionNotFound
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from modelyard.deploy.guard import Rules
     from modelyard.deploy.plan import Order
     from modelyard.deploy.rollout import Rollout
+    from modelyard.store.blobs.blob import Blobs
     from modelyard.store.collect import Collected
     from modelyard.store.fsck import Checkup
     from modelyard.store.rows import AuditCheck, AuditRow, Model, Version
@@ -51,6 +53,7 @@ DEAD = ("retired", "failed")
 CARRY = ("ready",)
 """States in which a version may carry traffic."""
 
+_BUCKET_OPTIONS = ("endpoint", "region", "timeout_s", "retries")
 _PAGE = 1000
 
 
@@ -72,7 +75,8 @@ class Yard:
         Args:
             home: its folder on this machine; with both addresses given it holds only what was fetched.
             registry_url: of the database; ``HOME/registry.db`` without.
-            artifacts_url: of the blobs; ``HOME/blobs`` without.
+            artifacts_url: of the blobs; ``HOME/blobs`` without. A bucket's may end with options, as
+                ``s3://bucket/prefix?endpoint=http://127.0.0.1:9000&region=eu-1``.
 
         Raises:
             BadInput: an address that cannot be one.
@@ -80,7 +84,7 @@ class Yard:
             Unavailable: the database does not answer.
         """
         home = home.absolute()
-        blobs = open_blobs(artifacts_url or str(home / "blobs"))
+        blobs = _open_blobs(artifacts_url or str(home / "blobs"))
         index = Index(Database(registry_url or f"sqlite:///{home / 'registry.db'}")).open()
         return cls(Registry(index, blobs, home / "cache"))
 
@@ -344,6 +348,17 @@ class Yard:
     def verify_audit(self) -> AuditCheck:
         """Walk the whole audit log."""
         return self.index.verify_audit()
+
+
+def _open_blobs(url: str) -> Blobs:
+    address, mark, query = url.partition("?")
+    if not mark or not url.startswith("s3://"):
+        return open_blobs(url)
+    options = dict(parse_qsl(query))
+    unknown = [name for name in options if name not in _BUCKET_OPTIONS]
+    if unknown or not options:
+        raise BadInput(f"options of a bucket's address are {', '.join(_BUCKET_OPTIONS)}, as ?region=eu-1")
+    return open_blobs(address, **options)
 
 
 def _resolve(order: Order, current: Current, newest: int) -> Order:

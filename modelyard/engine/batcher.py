@@ -191,14 +191,17 @@ class Batcher:
             Overloaded: the queue is full.
             Unavailable: draining, closed, or a run hangs.
             TooLarge: more rows than may wait, or than the model could answer in ``max_run_s``.
+            DeadlineExceeded: its time is over already.
         """
         if not self._accepting or self._hung:
             raise self._why_not()
         if job.rows > self.limits.max_batch_rows:
             self._check_size(job)
-        job.arrived = self._clock()
-        self._queue.put(job)
+        job.arrived = now = self._clock()
         deadline = job.deadline
+        if deadline is not None and deadline <= now:
+            raise _late()
+        self._queue.put(job)
         if deadline is not None and deadline < self._armed:
             self._arm(deadline)
         self._wake()

@@ -19,6 +19,7 @@ import onnxruntime as ort
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 from modelyard.core.errors import BadInput, CorruptFile, MissingFile, ModelFailed, Unavailable
+from modelyard.runtime.huge_pages import on_huge_pages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,10 +79,11 @@ class OnnxRuntime:
         """
         if not path.is_file():
             raise MissingFile(f"{path}: no such file")
-        session = _session(path, threads or 1)
-        _check_names(path, session, signature)
-        if threads is None:
-            session = _with_more_threads(path, session, signature)
+        with on_huge_pages():
+            session = _session(path, threads or 1)
+            _check_names(path, session, signature)
+            if threads is None:
+                session = _with_more_threads(path, session, signature)
         return cls(session, signature, inline=not _has_loop(path))
 
     def run(self, inputs: tuple[Array, ...]) -> tuple[Array, ...]:

@@ -25,7 +25,7 @@ from modelyard.serve.memory import trim_memory
 from modelyard.serve.place import Place, Published
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from modelyard.serve.dataplane import Slot
     from modelyard.serve.link import Desired, WantedModel
@@ -50,17 +50,25 @@ class Copies:
         means: what every copy needs, but for ``changed``, which is this object's.
         publish: takes the routes.
         told: hears that ``actual`` is another.
+        gave_up: hears of a model and a version that cannot be loaded, before the routes say so.
         loads: how many copies may come up at one time.
         budget_bytes: what they may hold together; 0 is no bound.
     """
 
     def __init__(
-        self, means: Means, publish: Publish, told: Callable[[], None], loads: int = 2, budget_bytes: int = 0
+        self,
+        means: Means,
+        publish: Publish,
+        told: Callable[[], None],
+        gave_up: Callable[[str, str], None],
+        loads: int = 2,
+        budget_bytes: int = 0,
     ) -> None:
         self.generation = 0
         self._means = means._replace(changed=self._changed)
         self._publish_routes = publish
         self._told = told
+        self._gave_up = gave_up
         self._loads = 1 if budget_bytes else loads  # one at a time, where what each takes is measured
         self._demand = Demand(budget_bytes) if budget_bytes else None
         self._places: dict[str, Place] = {}
@@ -101,12 +109,13 @@ class Copies:
     def actual(self) -> Actual:
         """What is here."""
         cold = self._demand is not None
-        copies = tuple(
-            copy.report(cold=cold and not copy.queued)
-            for place in self._places.values()
-            for copy in place.copies.values()
-        )
+        copies = tuple(copy.report(cold=cold and not copy.queued) for copy in self._all())
         return Actual(self.generation, copies, self.settled)
+
+    def unloaded(self) -> list[ModelCounters]:
+        """Counts of versions that are wanted and not here now: their sums go on."""
+        here = {(copy.model, copy.version.number) for copy in self._all() if copy.routed}
+        return [counters for key, counters in self._counters.items() if key not in here and counters.requests]
 
     @property
     def settled(self) -> bool:
@@ -116,12 +125,11 @@ class Copies:
     def tick(self) -> None:
         """Look at the time; called about twice a second."""
         now, retry = monotonic(), False
-        for place in self._places.values():
-            for copy in place.copies.values():
-                copy.look(now, IDLE_S)
-                if copy.state == "failed" and copy.wanted_here and not copy.busy and now >= copy.retry_s:
-                    self._enqueue(copy)
-                    retry = True
+        for copy in self._all():
+            copy.look(now, IDLE_S)
+            if copy.state == "failed" and copy.wanted_here and not copy.busy and now >= copy.retry_s:
+                self._enqueue(copy)
+                retry = True
         if retry or (self._demand is not None and self._demand.waits):
             self._soon()
 
@@ -131,7 +139,7 @@ class Copies:
         for timer in (self._turn, self._trim):
             if timer is not None:
                 timer.cancel()
-        copies = [copy for place in self._places.values() for copy in place.copies.values()]
+        copies = list(self._all())
         for copy in copies:
             copy.wanted_here = False
             if copy.slot is not None:
@@ -166,6 +174,8 @@ class Copies:
             self._coming.add(copy.key)
         else:
             self._coming.discard(copy.key)
+        if copy.state == "failed" and copy.busy:
+            self._gave_up(copy.model, str(copy.version.number))
         if copy.state in ("absent", "failed") and not copy.busy:
             self._trim_soon()
         self._dirty.add(copy.model)
@@ -209,6 +219,8 @@ class Copies:
             if absent:
                 copy.evicted = False
             copy.wanted_here = key in kept and not copy.evicted
+            if copy.evicted:
+                copy.stop()
             forgiven = copy.state == "failed" and copy.retry_s == 0.0 and not copy.busy
             if key not in kept:
                 self._dequeue(copy)
@@ -233,9 +245,8 @@ class Copies:
             splits[name] = part.split
         self._publish_routes(tuple(slots), splits, tuple(cold))
         routed = {id(slot) for slot in slots}
-        for place in self._places.values():
-            for copy in place.copies.values():
-                copy.routed = id(copy.slot) in routed
+        for copy in self._all():
+            copy.routed = id(copy.slot) in routed
 
     def _drop(self, place: Place) -> None:
         """After the routes changed: what nothing leads to any more goes."""
@@ -264,6 +275,7 @@ class Copies:
             copy.stop()
         for copy, reason in verdict.refused:
             copy.refuse(reason)
+            self._gave_up(copy.model, str(copy.version.number))
         for copy in verdict.loads:
             if copy.state == "absent" and not copy.busy:
                 self._enqueue(copy)
@@ -281,7 +293,11 @@ class Copies:
                 copy.start()
 
     def _leaving(self) -> bool:
-        return any(copy.state in LEAVING for place in self._places.values() for copy in place.copies.values())
+        return any(copy.state in LEAVING for copy in self._all())
+
+    def _all(self) -> Iterator[LocalCopy]:
+        for place in self._places.values():
+            yield from place.copies.values()
 
     def _trim_soon(self) -> None:
         if self._trim is None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from modelyard.core.routing import Split
     from modelyard.core.tensor import Array
+    from modelyard.monitor.counters import ModelCounters
 
 __all__ = ["DataPlane", "Exchange", "Route", "Routes", "Slot", "not_ready", "step_finding"]
 
@@ -56,6 +57,8 @@ class DataPlane:
         elsewhere: what the other processes of this host saw.
         gauges: open HTTP connections, and bytes of request bodies in flight.
         heard: called after each change of the routes.
+        complete: False while what should be loaded from the start on is not.
+        unloaded: what versions counted that are cold now.
     """
 
     def __init__(
@@ -79,6 +82,8 @@ class DataPlane:
         self.elsewhere: Observations | None = None
         self.gauges: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self.heard: list[Callable[[], None]] = []
+        self.complete = True
+        self.unloaded: Callable[[], Sequence[ModelCounters]] = tuple
 
     @property
     def started(self) -> bool:
@@ -88,7 +93,7 @@ class DataPlane:
     @property
     def ready(self) -> bool:
         """Whether every model that should answer does."""
-        return self.started and all(route.ready for route in self.routes.by_name.values())
+        return self.started and self.complete and all(route.ready for route in self.routes.by_name.values())
 
     def publish(
         self,
@@ -110,8 +115,10 @@ class DataPlane:
         """What this process saw."""
         slots = self.routes.slots
         connections, bodies_bytes = self.gauges()
+        models = [observe(slot.counters, slot.batcher.waiting, slot.ready) for slot in slots]
+        models += [observe(counters, 0, False) for counters in self.unloaded()]
         seen = Observations(
-            [observe(slot.counters, slot.batcher.waiting, slot.ready) for slot in slots],
+            models,
             [(surface, code, count) for (surface, code), count in sorted(self.refused.items())],
             connections,
             bodies_bytes,
@@ -209,7 +216,10 @@ class Exchange(ABC):
             check_wanted(request, slot.signature)
         inputs, rows = slot.signature.bind(request.names, request.arrays)
         self.rows = rows
-        self.job = job = Job(inputs, rows, self.settle, request.priority, self.deadline)
+        limit = self.plane.request_s
+        wait = request.timeout_s
+        deadline = self.started + (limit if wait is None or wait > limit else wait)
+        self.job = job = Job(inputs, rows, self.settle, request.priority, deadline)
         try:
             slot.batcher.submit(job)
         except Unavailable as gone:
@@ -218,7 +228,7 @@ class Exchange(ABC):
 
     @property
     def deadline(self) -> float:
-        """When its time is over: the caller's, or the server's own if that is sooner; monotonic seconds."""
+        """When the time of a request that waits is over: as in ``start``."""
         limit = self.plane.request_s
         wait = None if self.request is None else self.request.timeout_s
         return self.started + (limit if wait is None or wait > limit else wait)

@@ -20,6 +20,7 @@ from modelyard.serve.http_connection import Connection
 from modelyard.serve.http_head import parse_head
 from modelyard.serve.http_limits import HttpLimits, Refused
 from modelyard.serve.http_memory import map_large_blocks
+from modelyard.serve.shun import shun
 from modelyard.serve.steps import Steps
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class HttpListener:
         self.idle_at = self.now + limits.idle_s
         self._heads: dict[bytes, Head] = {}
         self._server: asyncio.Server | None = None
+        self._listening: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event | None = None
         self._renew_at = 0.0
@@ -89,18 +91,23 @@ class HttpListener:
         self.loop = asyncio.get_running_loop()
         self.steps = Steps(self.loop)
         self._empty = asyncio.Event()
-        listening = listen(host, port, reuse_port=reuse_port)
+        self._listening = listening = listen(host, port, reuse_port=reuse_port)
         self._server = await self.loop.create_server(
             lambda: Connection(self), sock=listening, backlog=_BACKLOG
         )
         self._tick()
         return int(listening.getsockname()[1])
 
+    def shun(self) -> None:
+        """Begin no new connections; ``stop_accepting`` follows when those that have begun are in."""
+        if self._server is not None and self._listening is not None:
+            shun(self._listening)
+
     def stop_accepting(self) -> None:
         """Close the listening socket; open connections go on."""
         if self._server is not None:
             self._server.close()
-            self._server = None
+            self._server = self._listening = None
 
     async def drain(self, timeout_s: float) -> None:
         """Stop accepting, answer what is under way, close; cut what is not done in time."""

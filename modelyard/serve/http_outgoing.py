@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("modelyard.serve")
 
 HEAD, BODY, DEAF = range(3)
+LEAVE_S = 1.0
+"""How long a server that stops waits for the next request of a client that asked less than this ago."""
 _NEVER = float("inf")
 _TCP_CLOSED = 7  # TCP_CLOSE of the kernel's enum: the peer answered with a reset
 
@@ -214,9 +216,19 @@ class Outgoing(asyncio.Protocol):
             transport.resume_reading()
 
     def leave(self) -> None:
-        """The server is stopping: finish what is under way, then close."""
+        """The server is stopping: finish what is under way, then close.
+
+        A client that asked just now may be asking again, and would take an end for a failure: it may ask once
+        more, soon. So may one that has yet to ask.
+        """
         self.last = True
-        if self._first is None and self._mode == HEAD and not self._rest:
+        if self._first is not None or self._mode != HEAD or self._rest:
+            return
+        listener = self._listener
+        if listener.idle_at - self.deadline < LEAVE_S:
+            self._neutral = False
+            self.deadline = listener.now + LEAVE_S
+        else:
             self._close()
 
     def _close(self) -> None:

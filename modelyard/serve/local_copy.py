@@ -40,6 +40,8 @@ READING_S = 5.0
 """How long a copy waits for bodies that were being read when it began to drain, or after."""
 QUIET_LOOKS = 3
 """Looks in a row that must find nothing: a request may be between its route and the queue."""
+MOST_GROWTH, LEAST_GROWTH_BYTES = 4, 1 << 20
+"""No more is believed of a copy's size than so many times its files, and this."""
 RETRY_S, LONGEST_RETRY_S = 10.0, 600.0
 """A copy that failed is tried again after the first, then after twice as long each time, up to the second."""
 
@@ -118,9 +120,9 @@ class LocalCopy:
 
     @property
     def in_use(self) -> int:
-        """Requests that wait for it or run; one, too, while no route leads to it yet."""
+        """Requests that wait for it or run; one, too, while it is on its way or no route leads to it yet."""
         slot = self.slot
-        if slot is None or not self.routed:
+        if slot is None or self.busy or not self.routed:
             return 1
         return slot.batcher.waiting + slot.batcher.in_flight
 
@@ -224,7 +226,7 @@ class LocalCopy:
                 await self._unload()
                 return
             self.load_s = monotonic() - started
-            self.size_bytes = max(self.version.size_bytes, resident_bytes() - before) + self._host_bytes()
+            self.size_bytes = self._measured(resident_bytes() - before)
             self.used_s = monotonic()
             self._failures = 0
             self.proved = True
@@ -281,6 +283,12 @@ class LocalCopy:
         if runner is not None:
             await aside(runner.close, "close")
 
-    def _host_bytes(self) -> int:
+    def _measured(self, grown_bytes: int) -> int:
+        """What it holds, from what the process grew by meanwhile; that counts the neighbours' requests too.
+
+        A graph held at least its file and at most a few times that, whatever else went on.
+        """
+        size = self.version.size_bytes
+        own = min(max(grown_bytes, size), MOST_GROWTH * size + LEAST_GROWTH_BYTES)
         pid = getattr(self._runner, "pid", None)
-        return resident_bytes(pid) if isinstance(pid, int) else 0
+        return own + (resident_bytes(pid) if isinstance(pid, int) else 0)

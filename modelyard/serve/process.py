@@ -93,6 +93,7 @@ class Server:
         on_signals(loop, stop)
         started = monotonic()
         front = Front(self._options, self._version)
+        front.build()
         http_port, grpc_port = await front.open()
         try:
             loaded = await self._prepare(loop, stop)

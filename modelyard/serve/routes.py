@@ -10,15 +10,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from modelyard.core.errors import ModelNotFound, Unavailable
+from modelyard.core.routing import Split
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from modelyard.core.routing import Split
     from modelyard.core.signature import Signature
     from modelyard.core.tensor import Array
     from modelyard.engine.batcher import Batcher
     from modelyard.monitor.counters import ModelCounters
+
+
+class _Alone:
+    """No split is given: one version answers."""
+
+
+_ALONE = _Alone()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +65,7 @@ class Route:
         ticket: a count of the requests of a split.
     """
 
-    __slots__ = ("name", "shadows", "slot", "slots", "split", "ticket", "version", "versions")
+    __slots__ = ("given", "name", "shadows", "slot", "slots", "split", "ticket", "version", "versions")
 
     def __init__(
         self,
@@ -77,6 +84,8 @@ class Route:
         self.split = split
         self.shadows = shadows
         self.ticket = ticket
+        self.given: object = _ALONE
+        """What it was made from, by which it is known again."""
         self.slot = slots[0] if split is None else None
         """The one that answers; None when there is a choice, or when it is cold."""
 
@@ -159,8 +168,11 @@ class Routes:
             split = shared.get(name, _ALONE)
             if split is None:
                 continue
-            made = _bare(last) if isinstance(split, _Alone) else _split(name, split, by_version)
             known = old.by_name.get(name)
+            if known is not None and known.given is split and _stands(known, last, by_version):
+                by_name[name] = known
+                continue
+            made = _bare(last) if isinstance(split, _Alone) else _split(name, split, by_version)
             if known is not None and known.same(made):
                 made = known
             elif known is not None:
@@ -211,13 +223,6 @@ class Routes:
         return "these are: " + ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
 
 
-class _Alone:
-    """No split is given: one version answers."""
-
-
-_ALONE = _Alone()
-
-
 def _bare(route: Route) -> Route:
     return Route(route.name, "", route.versions, route.slots)
 
@@ -229,4 +234,19 @@ def _split(name: str, split: Split, by_version: Mapping[tuple[str, str], Route])
     slots = tuple(None if route is None else route.slot for route in carriers)
     shadows = [by_version.get((name, str(number))) for number in split.shadows]
     copied = tuple(route.slot for route in shadows if route is not None and route.slot is not None)
-    return Route(name, "", versions, slots, split if len(versions) > 1 else None, copied)
+    made = Route(name, "", versions, slots, split if len(versions) > 1 else None, copied)
+    made.given = split
+    return made
+
+
+def _stands(known: Route, last: Route, by_version: Mapping[tuple[str, str], Route]) -> bool:
+    """Whether a route that was made from the same split still has the same slots; a quick look."""
+    if known.given is _ALONE:
+        return last.slot is known.slot and last.version == known.versions[0]
+    if known.shadows or (isinstance(known.given, Split) and known.given.shadows):
+        return False
+    for version, slot in zip(known.versions, known.slots, strict=True):
+        route = by_version.get((known.name, version))
+        if (None if route is None else route.slot) is not slot:
+            return False
+    return True

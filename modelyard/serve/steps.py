@@ -1,12 +1,14 @@
 """Long decoding in short steps, between other requests.
 
-One rule: however many large bodies are being read, the event loop spends at most one step on them
-between two looks at its sockets. Steps rotate, so a body of 60 MB does not make one of 2 MB wait for it.
+One rule: however many large bodies are being read, the event loop spends about ``TURN_S`` on them between
+two looks at its sockets: one step, or several short ones, because a look costs as much as a short step.
+Steps rotate, so a body of 60 MB does not make one of 2 MB wait for it.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -15,9 +17,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+TURN_S = 200e-6
+"""After this long no further step is begun."""
+
 
 class Steps:
-    """Runs generators to their end, one step a loop iteration, in turn."""
+    """Runs generators to their end, a few steps a loop iteration, in turn."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -40,15 +45,17 @@ class Steps:
 
     def _step(self) -> None:
         waiting = self._waiting
-        while waiting and waiting[0].stopped:
-            waiting.popleft()
-        if not waiting:
+        until = perf_counter() + TURN_S
+        while waiting:
+            item = waiting.popleft()
+            if not item.stopped and item.advance():
+                waiting.append(item)
+            if perf_counter() >= until:
+                break
+        if waiting:
+            self._loop.call_soon(self._step)
+        else:
             self._scheduled = False
-            return
-        item = waiting.popleft()
-        if item.advance():
-            waiting.append(item)
-        self._loop.call_soon(self._step)
 
 
 class Work:

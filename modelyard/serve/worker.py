@@ -9,6 +9,7 @@ answers as before; only SIGTERM or ``Drain`` ends it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
+from modelyard.core.errors import ModelyardError, Unavailable
 from modelyard.serve.asks import Asks
 from modelyard.serve.copies import Copies
 from modelyard.serve.front import Front
@@ -27,11 +29,9 @@ from modelyard.serve.options import options_digest
 from modelyard.serve.signals import on_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
-    from modelyard.core.routing import Split
-    from modelyard.serve.dataplane import Slot
     from modelyard.serve.link import Actual, ToWorker
     from modelyard.serve.link_server import Peer
     from modelyard.serve.opened import Opened, Opener
@@ -41,6 +41,8 @@ log = logging.getLogger("modelyard.serve")
 
 SEEN_S = 0.5
 """How often control hears what this worker saw."""
+LATE_S = 30.0
+"""A worker that shares its ports listens so long after its first wish at the latest."""
 TOLD_S = 0.02
 """News of copies that come within this time go in one message."""
 
@@ -74,7 +76,11 @@ class Worker:
         self._telling: asyncio.TimerHandle | None = None
         self._ticking: asyncio.TimerHandle | None = None
         self._told: Actual | None = None
-        self._settled_once = False
+        self._opening: asyncio.Task[None] | None = None
+        self._trouble: ModelyardError | None = None
+        self._stop = asyncio.Event()
+        self._following = asyncio.Event()
+        self._settled = asyncio.Event()
 
     def run(self, socket: Path | None = None, desired: Desired | None = None) -> int:
         """Serve until told to stop; returns the exit code.
@@ -92,12 +98,12 @@ class Worker:
             return runner.run(self._main(socket, desired))
 
     async def _main(self, socket: Path | None, desired: Desired | None) -> int:
-        loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
-        on_signals(loop, self._stop)
+        on_signals(asyncio.get_running_loop(), self._stop)
         await self.open(socket, desired)
         try:
             await self._stop.wait()
+            if self._trouble is not None:
+                raise self._trouble
             log.info("stopping: no new requests; finishing what is in flight")
             await self._front.drain(self._options.drain_s)
         finally:
@@ -110,35 +116,54 @@ class Worker:
         """Listen and follow ``desired``; the HTTP port and the gRPC port. See ``run``."""
         options = self._options
         self._front = front = Front(options, self._version)
-        self._ports = await front.open()
-        self._plane = plane = front.plane
-        means = Means(
-            self._opener,
-            self._prove,
-            options.queue,
-            options.drain_s,
-            lambda: plane.steps.busy,
-            lambda _: None,
+        self._plane = plane = front.build()
+        queue, drain_s = options.queue, options.drain_s
+        means = Means(self._opener, self._prove, queue, drain_s, lambda: plane.steps.busy, lambda _: None)
+        self.copies = copies = Copies(
+            means, plane.publish, self._tell_soon, self._gave_up, options.loads, options.budget_bytes
         )
-        self.copies = Copies(means, self._publish, self._tell_soon, options.loads, options.budget_bytes)
-        plane.wake = self.copies.wake
+        plane.wake, plane.unloaded, plane.complete = copies.wake, copies.unloaded, False
+        if options.reuse_port and options.http_port and options.grpc_port != 0:
+            front.probe()
+            self._ports = (options.http_port, options.grpc_port)
+            self._opening = asyncio.ensure_future(self._open_late())
+        else:
+            self._ports = await front.open()
+            self._opened()
         if desired is not None:
-            self.copies.follow(desired)
+            copies.follow(desired)
         if socket is not None:
             self._link = LinkServer(socket, self)
             self._asks = Asks(self._link.send, options.request_s)
             plane.ask = self._asks.ask
             await self._link.open()
         self._tick()
+        return self._ports
+
+    async def _open_late(self) -> None:
+        """Where others share the ports: take no connection from them before there is something to answer."""
+        await self._following.wait()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._settled.wait(), LATE_S)
+        try:
+            await self._front.open()
+        except ModelyardError as error:
+            self._trouble = error
+            self._stop.set()
+        else:
+            self._opened()
+
+    def _opened(self) -> None:
         if self._listening is not None:
             self._listening(*self._ports)
-        return self._ports
 
     async def close(self) -> None:
         """Cut what is left, and let go of every copy."""
         for timer in (self._ticking, self._telling):
             if timer is not None:
                 timer.cancel()
+        if self._opening is not None:
+            self._opening.cancel()
         if self._link is not None:
             self._link.close()
         await self._front.close()
@@ -173,10 +198,11 @@ class Worker:
 
     # What the copies tell.
 
-    def _publish(
-        self, slots: tuple[Slot, ...], splits: Mapping[str, Split | None], cold: tuple[tuple[str, str], ...]
-    ) -> None:
-        self._plane.publish(slots, splits, cold)
+    def _gave_up(self, name: str, version: str) -> None:
+        gone = Unavailable(
+            f"version {version} of model {name!r} could not be loaded here; the server's log says why"
+        )
+        self._plane.parking.give_up((name, version), gone)
 
     def _tell_soon(self) -> None:
         if self._telling is None:
@@ -185,14 +211,17 @@ class Worker:
     def _tell(self) -> None:
         self._telling = None
         actual = self.copies.actual()
+        if actual.generation:
+            self._following.set()
+        if actual.generation and actual.settled and not self._settled.is_set():
+            self._settled.set()
+            self._plane.complete = True
+            settle_memory()
         if actual == self._told:
             return
         self._told = actual
         if self._link is not None:
             self._link.send_latest(actual)
-        if actual.settled and not self._settled_once:
-            self._settled_once = True
-            settle_memory()
 
     def _tick(self) -> None:
         self._ticking = asyncio.get_running_loop().call_later(SEEN_S, self._tick)

@@ -26,17 +26,23 @@ _ITEM = {
     "bool": {"type": "boolean"},
     "bytes": {"type": "string"},
 }
+_TITLE = 8
+"""Names in the title."""
+_MORE = " {} models are served, {} of them are described here; ?model=NAME describes another one."
 _SHOWN = 2
 """Rows of an example."""
 _MOST = 64
 """Elements of an example: an image would fill the page."""
 
 
-def openapi_document(models: Sequence[tuple[str, str, Signature, Sequence[Array]]]) -> bytes:
-    """Describe the whole data plane.
+def openapi_document(
+    models: Sequence[tuple[str, str, Signature, Sequence[Array]]], served: int | None = None
+) -> bytes:
+    """Describe the data plane.
 
-    ``models`` are (name, version, signature, example arrays in the signature's order); examples may be
-    empty.
+    ``models`` are (name, version, signature, example arrays in the signature's order), of each name the
+    version that the bare name means last; examples may be empty. ``served`` is how many models there are,
+    when these are not all.
     """
     paths: dict[str, Any] = {}
     schemas: dict[str, Any] = dict(_COMMON)
@@ -53,14 +59,17 @@ def openapi_document(models: Sequence[tuple[str, str, Signature, Sequence[Array]
             _model_paths(paths, base, key, name, signature, example)
             plain = _plain_operation(key, name, signature, example)
             paths[f"/predict/{_segment(name)}"] = {"post": {**plain, "operationId": f"predict_{key}"}}
-            if len(versions) == 1:
+            if len(versions) == 1 and served in (None, 1):
                 paths["/predict"] = {"post": plain}
     document = {
         "openapi": "3.1.0",
         "info": {
-            "title": "Modelyard: " + (", ".join(versions) or "no model yet"),
+            "title": "Modelyard: "
+            + (", ".join(list(versions)[:_TITLE]) or "no model yet")
+            + (" ..." if len(versions) > _TITLE else ""),
             "version": ", ".join(sorted({version for _, version, _, _ in models})) or "0",
-            "description": "Open Inference Protocol V2 over REST, and a plain POST /predict.",
+            "description": "Open Inference Protocol V2 over REST, and a plain POST /predict."
+            + (_MORE.format(served, len(versions)) if served and served > len(versions) else ""),
         },
         "paths": paths,
         "components": {"schemas": schemas},

@@ -25,6 +25,10 @@ SKELETON_BYTES = 256 << 10
 """What a request may hold beside its tensors' data."""
 SPANS = 64
 """Arrays that one step looks at."""
+_FIRST_BYTES = 4 << 10
+"""The first slice, and the first after an array: long enough for what is beside the data of most requests."""
+_SKIM_BYTES = 1 << 20
+"""What is looked through in one step for the end of an array of numbers."""
 _MARK = randbits(56) << 6
 """Stands for the first array in a skeleton, its successors for the next; a caller cannot guess it."""
 _DELTA = np.zeros(256, np.int8)
@@ -34,6 +38,12 @@ _DELTA[[93, 125]] = -1
 
 def _has_brackets(text: bytes) -> bool:
     return b"[" in text or b"]" in text or b"{" in text or b"}" in text
+
+
+def _finder(body: Buffer) -> bytes | bytearray | None:
+    """What the body is a view of, if it is a view of the whole: that can search itself."""
+    whole = body.obj if type(body) is memoryview else body
+    return whole if isinstance(whole, bytes | bytearray) and len(whole) == len(body) else None
 
 
 class Skeleton:
@@ -49,12 +59,14 @@ class Skeleton:
         "_cursor",
         "_depth",
         "_end",
+        "_finder",
         "_in_string",
         "_key",
         "_level",
         "_limits",
         "_opened",
         "_seen",
+        "_skims",
         "parts",
         "size",
         "spans",
@@ -64,6 +76,7 @@ class Skeleton:
         self, body: Buffer, end: int, limits: WireLimits, key: bytes = b'"data"', depth: int = 3
     ) -> None:
         self._body = body
+        self._finder = _finder(body)
         self._end = end
         self._limits = limits
         self._key = key
@@ -71,6 +84,7 @@ class Skeleton:
         self._depth = 0
         self._in_string = False
         self._opened = -1  # where the array that is being walked through starts
+        self._skims = False  # it may be flat and of numbers, as far as was seen
         self._seen = 0
         self._cursor = 0
         self.parts: list[bytes] = []
@@ -83,20 +97,45 @@ class Skeleton:
         Raises:
             TooLarge: too many arrays, or too much beside them.
         """
-        at = 0
-        step = max(self._limits.step_bytes, 64)
+        at, most = 0, max(self._limits.step_bytes, 64)
+        step = min(_FIRST_BYTES, most)
         while at < self._end:
+            if self._skims and not self._in_string and self._depth == self._level + 1:
+                after = self._skim(at)
+                if after > at:
+                    at, step = after, min(_FIRST_BYTES, most)
+                    yield
+                    continue
             text = bytes(self._body[at : min(at + step, self._end)])
             if at + len(text) < self._end:
                 text = whole_escapes(text)
             yield from self._slice(at, text)
             at += len(text)
+            step = most
             if self._opened < 0:
                 self._keep(at)
             yield
         if self._opened >= 0:
             raise BadInput("the body ends within a data array")
         return b"".join(self.parts)
+
+    def _skim(self, at: int) -> int:
+        """Look for the end of an array of numbers without taking its text apart; where that ended.
+
+        Nothing but numbers stands before the first bracket if no other bracket and no quote does; or nothing
+        that the parser of the array would let pass.
+        """
+        find, stop = self._finder.find, min(at + _SKIM_BYTES, self._end)  # type: ignore[union-attr]
+        close = find(b"]", at, stop)
+        until = stop if close < 0 else close
+        if find(b"[", at, until) >= 0 or find(b'"', at, until) >= 0:
+            self._skims = False
+            return at
+        if close < 0:
+            return stop
+        self._depth = self._level
+        self._close(close)
+        return close + 1
 
     def place(self, number: object) -> int | None:
         """Which array a value of the skeleton stands for; None when for none."""
@@ -152,11 +191,13 @@ class Skeleton:
         self.parts.append(mark)
         self.size += len(mark)
         self._opened = place
+        self._skims = self._finder is not None
 
     def _close(self, place: int) -> None:
         self.spans.append((self._opened, place + 1))
         self._cursor = place + 1
         self._opened = -1
+        self._skims = False
 
     def _too_many(self) -> TooLarge:
         return TooLarge(f"a request may hold {self._limits.tensors} tensors")

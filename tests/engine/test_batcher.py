@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from yard import Yard
 
-from modelyard.core.errors import ModelFailed, TooLarge, Unavailable
+from modelyard.core.errors import DeadlineExceeded, ModelFailed, TooLarge, Unavailable
 from modelyard.engine.job import Job
 
 
@@ -149,6 +149,22 @@ def test_time_runs_out_while_waiting_and_while_running():
     assert yard.errors == ["DeadlineExceeded", "DeadlineExceeded", "ok"]
     assert [round(at - yard.zero, 1) for at, *_ in yard.told] == [0.1, 0.2, 1.0]
     assert yard.runner.sizes == [1, 1]
+
+
+def test_a_time_that_is_over_is_refused_at_once():
+    yard = Yard()
+
+    async def scenario():
+        for ago in (0.0, 5.0):
+            with pytest.raises(DeadlineExceeded):
+                yard.ask(deadline=yard.loop.time() - ago)
+        assert yard.batcher.waiting == 0
+        yard.ask(deadline=yard.loop.time() + 1)
+        await yard.batcher.drain(10)
+
+    yard.play(scenario)
+    assert yard.errors == ["ok"]
+    assert yard.runner.sizes == [1]
 
 
 def test_one_timer_serves_all_deadlines():

@@ -144,3 +144,42 @@ def test_deadlines_in_real_time():
 
     told = real(runner, scenario)
     assert [type(error) for _, error in told] == [DeadlineExceeded, type(None)]
+
+
+def models():
+    return [thread for thread in threading.enumerate() if thread.name == "model"]
+
+
+def test_an_idle_model_holds_no_thread_and_works_after_its_rest():
+    runner = Blocked()
+    already = len(models())
+
+    async def scenario(batcher, told):
+        for turn in range(1, 4):
+            runner.go.clear()
+            runner.entered.clear()
+            ask(batcher, told, float(turn))
+            await until(runner.entered.is_set)
+            assert not batcher.rest()  # it is busy
+            runner.go.set()
+            await until(lambda turn=turn: len(told) == turn)
+            await until(batcher.rest)
+            await until(lambda: len(models()) == already)
+
+    told = real(runner, scenario)
+    assert [outputs[0][0, 0] for outputs, _ in told] == [1.0, 2.0, 3.0]
+
+
+def test_a_rest_is_no_trap_for_a_request_that_waits_for_a_bell():
+    runner = Blocked()
+    runner.go.set()
+
+    async def scenario(batcher, told):
+        job = ask(batcher, told)
+        await asyncio.sleep(0.01)  # the bell is set
+        batcher.cancel(job)
+        assert batcher.rest()
+        ask(batcher, told)
+        await until(lambda: told)
+
+    assert len(real(runner, scenario, max_wait_s=0.2)) == 1

@@ -4,7 +4,7 @@ import pytest
 from modelyard.core.errors import Overloaded, TooLarge
 from modelyard.engine.job import DONE, RUNNING, Job
 from modelyard.engine.limits import QueueLimits
-from modelyard.engine.queue import URGENT_IN_A_ROW, Queue
+from modelyard.engine.queue import IDLE, URGENT_IN_A_ROW, Queue
 
 
 def job(rows=1, width=1, priority=0, deadline=None):
@@ -83,6 +83,18 @@ def test_a_flood_of_urgent_jobs_does_not_starve_a_normal_one():
         queue.put(job(priority=1))
         led += queue.take(0.0, 1)[0]
     assert len(led) == URGENT_IN_A_ROW + 1
+
+
+def test_idle_work_runs_when_nothing_else_waits_and_shares_no_batch():
+    idle = [job(priority=IDLE) for _ in range(3)]
+    normal, urgent = job(), job(priority=1)
+    queue = filled(*idle, normal, urgent)
+    assert queue.take(0.0, 8)[0] == [urgent, normal]
+    late = job()
+    queue.put(late)
+    assert queue.take(0.0, 8)[0] == [late]
+    assert queue.take(0.0, 8)[0] == idle
+    assert (queue.waiting, queue.rows) == (0, 0)
 
 
 def test_a_full_queue_refuses_and_a_drop_makes_room():

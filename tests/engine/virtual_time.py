@@ -86,6 +86,10 @@ class VirtualWorker:
         self._silence()
         self._bell = self._loop.call_later(after_s, call)
 
+    def rest(self) -> None:
+        assert not self.busy, "a rest while a run is on"
+        self._silence()
+
     def close(self) -> None:
         self._silence()
 

@@ -6,6 +6,7 @@ import weakref
 
 import numpy as np
 import pytest
+from tritonclient.grpc import service_pb2
 
 from modelyard.core.errors import BadRequest, InternalError, ModelNotFound, ModelyardError
 from modelyard.core.request import InferRequest
@@ -16,8 +17,10 @@ from modelyard.engine.limits import QueueLimits
 from modelyard.monitor.counters import ModelCounters
 from modelyard.serve.budget import BodyBudget
 from modelyard.serve.dataplane import DataPlane, Exchange, Routes, Slot
+from modelyard.serve.grpc_call import GrpcCall
 from modelyard.serve.http import HttpCall, HttpLimits, HttpListener
 from modelyard.serve.rest import RestSurface, V2Exchange, listener_error
+from modelyard.serve.rpc import SERVICE, RpcSurface
 
 SPEC = TensorSpec("x", DTYPES["FP32"], (None, 2))
 DOUBLE = Signature((SPEC,), (TensorSpec("y", DTYPES["FP32"], (None, 2)),))
@@ -202,3 +205,26 @@ def test_an_answered_call_is_let_go_of_at_once(large):
         on_a_plane(check)
     finally:
         gc.enable()
+
+
+def test_a_grpc_deadline_that_is_over_is_refused():
+    async def check(plane, slot):
+        told = []
+
+        class Sink:
+            def settle(self, call, payload):
+                told.append("answered")
+
+            def reject(self, call, code, message):
+                told.append(code)
+
+        request = service_pb2.ModelInferRequest(model_name="m")
+        request.inputs.add(name="x", datatype="FP32", shape=[1, 2])
+        request.raw_input_contents.append(bytes(8))
+        surface = RpcSurface(plane, "0")
+        for left in (0.0, -1.0, 60.0):
+            surface([GrpcCall(Sink(), left, SERVICE + "ModelInfer", request.SerializeToString(), left)])
+        await slot.batcher.drain(10)
+        assert told == [4, 4, "answered"]
+
+    on_a_plane(check)

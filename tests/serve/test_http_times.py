@@ -153,6 +153,21 @@ def test_drain_answers_what_is_under_way_and_closes():
             running.client()
 
 
+def test_drain_lets_a_busy_client_and_one_that_just_came_ask_once_more():
+    with Running() as running, running.client() as busy, running.client() as fresh, running.client() as quiet:
+        busy.send(GET).answer()
+        quiet.send(GET).answer()
+        until(lambda: running.listener.open_connections == 3)
+        running.do(lambda: running.loop.create_task(running.listener.drain(5)) and None)
+        until(lambda: running.listener.draining)
+        for client in (busy, fresh):
+            answer = client.send(post(b"again")).answer()
+            assert (answer.body, answer.headers[b"connection"]) == (b"again", b"close")
+            assert client.ended()
+        assert quiet.ended()
+        until(lambda: running.listener.open_connections == 0)
+
+
 def test_drain_cuts_what_takes_too_long():
     with Running() as running, running.client() as client:
         client.send(ask(b"/hold"))

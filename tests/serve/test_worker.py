@@ -7,11 +7,24 @@ import socket
 import threading
 import time
 from itertools import count
+from pathlib import Path
 
 import pytest
 from worker_parts import Control, Shelf, WorkerProcess, ask, ask_on, states
 
-from modelyard.serve.link import Drain, Hello, Seen, WantedModel, WantedSplit
+from modelyard.flow import Wishes, prepare
+from modelyard.serve.link import (
+    Answer,
+    Ask,
+    Drain,
+    Elsewhere,
+    Hello,
+    Repository,
+    Seen,
+    WantedModel,
+    WantedSplit,
+    WantedVersion,
+)
 from modelyard.serve.options import options_digest
 
 
@@ -235,3 +248,116 @@ def test_a_thousandth_of_a_core_a_model(tmp_path, shelf):
         assert ask(worker.port, "m319") == (200, (str(1 + 319 % 3), 1.0 + 319 % 3))
         worker.control.serve(*models[:-1], shelf.model("m319", 4))
         assert ask(worker.port, "m319") == (200, ("4", 4.0))
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_a_worker_beside_another_takes_no_request_before_it_can_answer(tmp_path, shelf):
+    """Workers come and go on one port while users ask on connections of their own: nobody is refused."""
+    port = free_port()
+    shared = {"http_port": port, "grpc_port": None, "reuse_port": True}
+    with WorkerProcess(tmp_path, name="worker-0.sock", **shared) as first:
+        first.control.serve(shelf.model("a", 1))
+        wait_for(port)
+        wrong, stop = [], threading.Event()
+
+        def user():
+            while not stop.is_set():
+                answer = ask(port, "a", 1.0)
+                if answer != (200, ("1", 2.0)):
+                    wrong.append(answer)
+
+        users = [threading.Thread(target=user) for _ in range(4)]
+        for each in users:
+            each.start()
+        for serial in range(2):
+            with WorkerProcess(tmp_path, name=f"worker-1-{serial}.sock", **shared) as second:
+                assert second.hello.http_port == port
+                time.sleep(0.3)  # it is wanted nothing yet
+                second.control.serve(shelf.model("a", 1))
+                time.sleep(0.3)
+        stop.set()
+        for each in users:
+            each.join()
+        assert wrong == []
+
+
+def wait_for(port):
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except ConnectionError:
+            time.sleep(0.02)
+    raise AssertionError("nobody listens")
+
+
+def test_a_busy_port_is_said_and_ends_it(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        worker = WorkerProcess(tmp_path, http_port=port, grpc_port=None, reuse_port=True)
+        assert worker.process.wait(30) == 69
+
+
+def test_what_callers_ask_goes_to_control_and_back(worker, shelf):
+    worker.control.serve(shelf.model("a", 1))
+    answers = []
+    asking = threading.Thread(
+        target=lambda: answers.append(post(worker.port, "/v2/repository/models/a/unload"))
+    )
+    asking.start()
+    asked = worker.control.wait(Ask)
+    assert (asked.verb, asked.model) == ("unload", "a")
+    worker.control.send(Answer(asked.id, "illegal-move", "it is on trial"))
+    asking.join()
+    assert answers[0][0] == 409
+    assert "it is on trial" in answers[0][1]
+    worker.control.close()
+    time.sleep(0.1)
+    status, text = post(worker.port, "/v2/repository/models/a/load")
+    assert status == 503
+    assert "control" in text
+
+
+def post(port, path, body="{}"):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("POST", path, body)
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
+
+
+def test_the_index_and_the_sums_of_the_host_come_from_control(worker, shelf):
+    worker.control.serve(shelf.model("a", 1))
+    worker.control.send(Repository((("a", "1", "READY", ""), ("z", "7", "UNAVAILABLE", "not released"))))
+    assert ask(worker.port, "a")[0] == 200
+    seen = worker.control.wait(Seen, lambda seen: any(sums.requests for sums in seen.seen.models)).seen
+    worker.control.send(Elsewhere(seen))
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        text = post(worker.port, "/v2/repository/index")[1]
+        connection = http.client.HTTPConnection("127.0.0.1", worker.port, timeout=30)
+        connection.request("GET", "/metrics")
+        page = connection.getresponse().read().decode()
+        if '"z"' in text and 'version="1",surface="http",code="ok"} 2' in page:
+            return
+        time.sleep(0.05)
+    raise AssertionError((text, page))
+
+
+def test_a_prepared_bundle_through_the_real_entry(tmp_path, shelf):
+    """As control starts it: the product's own opener and replay, on what ``prepare`` made."""
+    source = f"{shelf.version(6).folder}/model.onnx"
+    prepared = prepare(Path(source), Wishes(), tmp_path / "cache", lambda *_: None)
+    folder = str(prepared.bundle.folder)
+    version = WantedVersion(1, prepared.bundle.digest, folder)
+    with WorkerProcess(tmp_path, main=("-m", "modelyard.control.worker")) as worker:
+        actual = worker.control.serve(WantedModel("a", 1, (version,), WantedSplit((1,), (10_000,))))
+        assert states(actual) == {("a", 1): "serving"}
+        assert ask(worker.port, "a", 1.0) == (200, ("1", 7.0))

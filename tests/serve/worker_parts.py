@@ -225,11 +225,11 @@ def ask_on(connection, model, value=0.0, version=None):
 class WorkerProcess:
     """A real worker process."""
 
-    def __init__(self, folder, options=None, **changes):
-        self.options = options or ServeOptions(http_port=0, grpc_port=0, **changes)
-        self.path = Path(folder) / "worker.sock"
+    def __init__(self, folder, *, name="worker.sock", main=(MAIN,), **changes):
+        self.options = ServeOptions(**{"http_port": 0, "grpc_port": 0, **changes})
+        self.path = Path(folder) / name
         self.process = subprocess.Popen(
-            [sys.executable, MAIN, "--options", write_options(self.options).decode(), "--socket", self.path],
+            [sys.executable, *main, "--options", write_options(self.options).decode(), "--socket", self.path],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )

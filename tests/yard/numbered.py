@@ -115,7 +115,7 @@ class Callers:
         return self.heard
 
     async def _http(self, at: int) -> None:
-        reader, writer = await asyncio.open_connection(self.host, self.port)
+        reader, writer = await self._connect()
         count = at * 1000
         try:
             while not self.stop.is_set():
@@ -136,7 +136,7 @@ class Callers:
                     status, answer = await _answer(reader)
                 except (ConnectionError, asyncio.IncompleteReadError) as error:
                     self.heard.failed.append(f"HTTP: {type(error).__name__}")
-                    reader, writer = await asyncio.open_connection(self.host, self.port)
+                    reader, writer = await self._connect()
                     continue
                 if status != 200:
                     self.heard.failed.append(f"HTTP {status}: {answer[:200]!r}")
@@ -148,6 +148,15 @@ class Callers:
                 )
         finally:
             writer.close()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A new connection; one that fell to a process that was ending is tried again."""
+        for _ in range(100):
+            try:
+                return await asyncio.open_connection(self.host, self.port)
+            except ConnectionError:
+                await asyncio.sleep(0.02)
+        raise ConnectionError("nobody listens any more")
 
     async def _grpc(self, at: int) -> None:
         options = [("grpc.use_local_subchannel_pool", 1)]
@@ -163,7 +172,7 @@ class Callers:
                 request.raw_input_contents.append(np.full((1, ROWS), asked, np.float32).tobytes())
                 began = monotonic()
                 try:
-                    told = await stub.ModelInfer(request, timeout=30)
+                    told = await stub.ModelInfer(request, timeout=30, wait_for_ready=True)
                 except grpc.aio.AioRpcError as error:
                     self.heard.failed.append(f"gRPC {error.code().name}: {error.details()}")
                     await asyncio.sleep(0.01)

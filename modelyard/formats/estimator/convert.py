@@ -51,6 +51,10 @@ def convert(studied: Studied) -> bytes:
         except Exception as error:
             # A plug-in call: converters raise whatever they like, a NameError for a wrong option included.
             raise NotConvertible(f"the ONNX converter refused: {_reason(error)}") from error
+    # The converter lists them in the order of a set, which is another one in every process.
+    opsets = sorted(proto.opset_import, key=lambda one: str(one.domain))
+    del proto.opset_import[:]
+    proto.opset_import.extend(opsets)
     graph: bytes = fit_ends(proto, studied.plan, studied.signature)
     return graph
 
@@ -73,6 +77,8 @@ def _convert(studied: Studied) -> Any:
         try:
             return convert_sklearn(
                 model,
+                # Left to itself the converter draws a name, and equal models become different graphs.
+                name="model",
                 initial_types=_initial_types(studied),
                 options=options or None,
                 target_opset=TARGET_OPSET,

@@ -95,7 +95,7 @@ const example = (operation) => {
 
 const draw = async () => {
   const state = document.getElementById("state");
-  const document_ = await (await fetch("/openapi.json")).json();
+  const document_ = await (await fetch("/openapi.json" + location.search)).json();
   const body = document.querySelector("#paths tbody");
   const models = new Set();
   for (const [path, methods] of Object.entries(document_.paths)) {
@@ -118,6 +118,9 @@ const draw = async () => {
       if (body_ !== null) card.append(make("h3", title), tryIt(path, body_));
     }
     document.getElementById("models").append(card);
+  }
+  if (document_.info.description.includes("?model=")) {
+    document.getElementById("models").append(make("p", document_.info.description, "quiet"));
   }
   state.textContent = models.size ? "ready" : "no model is ready yet; reload in a moment";
   state.className = models.size ? "good" : "bad";

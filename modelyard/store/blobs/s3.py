@@ -180,6 +180,8 @@ def open_s3(
     parts = urlsplit(address)
     if parts.scheme != "s3" or not parts.netloc:
         raise BadInput(f"{address[:200]!r} is no bucket; write s3://bucket/prefix")
+    if "@" in parts.netloc:
+        raise BadInput("a bucket's address holds no keys; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     try:
         limits = S3Limits(timeout_s=float(timeout_s), retries=int(retries))
     except ValueError:

@@ -1,0 +1,30 @@
+"""Yards with small bundles in them."""
+
+from contextlib import contextmanager
+
+from modelyard.artifact.bundle import write_bundle
+from modelyard.deploy.yard import Yard
+
+SIGNATURE = {
+    "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4], "columns": []}],
+    "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 1], "columns": []}],
+    "batched": True,
+    "task": "tensor",
+    "label": None,
+    "scores": None,
+    "classes": [],
+}
+
+
+def make_bundle(folder, byte=b"g", **facts):
+    parts = {"model.onnx": byte * 999, "rows.bin": b"r"}
+    return write_bundle(folder / f"bundle-{byte[:8].hex()}", {"signature": SIGNATURE, **facts}, parts)
+
+
+@contextmanager
+def open_yard(folder, registry_url="", versions=4):
+    with Yard.open(folder / "home", registry_url) as yard:
+        bundle = make_bundle(folder)
+        for number in range(versions):
+            yard.push(bundle, "iris", f"note {number + 1}", "ada")
+        yield yard
