@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from modelyard.monitor.observations import Observations
     from modelyard.serve.link import Copy, WantedModel
 
+_COMING = frozenset(("absent", "loading", "proving", "warming"))
 _PAUSE_S = 0.05
 """Changes that come together are sent together."""
 
@@ -203,6 +204,10 @@ class Host:
             if not all(state in ("serving", "cold") for state in here):
                 return False
         return True
+
+    def loading(self) -> int:
+        """How many copies are on their way up in this host's workers."""
+        return sum(copy.state in _COMING for copy in self.own_copies())
 
     def settled(self) -> bool:
         """Whether all that the registry says is here or was tried, and nothing is on its way any more."""

@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("modelyard.control")
 
-SETTLED_S = 120.0
-"""How long the announcement waits for the workers to serve what is released."""
+SETTLED_S = 35.0
+"""How long the announcement waits for the workers to serve all that is released. Workers listen before that;
+requests for a model that is still being loaded wait for it."""
 
 _GOODBYE_S = 3.0
 _MOST_PAUSE_S = 5.0

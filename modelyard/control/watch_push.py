@@ -90,6 +90,10 @@ class Pushes:
         """What could not be pushed, a sentence each."""
         return [said for _, said, _ in self._failed.values()]
 
+    def keep(self, there: set[tuple[str, int]]) -> None:
+        """Forget the failures of versions that are not there any more."""
+        self._failed = {where: failed for where, failed in self._failed.items() if where in there}
+
     def ask(self, model: WatchedModel, one: WatchedVersion, key: Key, root: Path, text: str | None) -> int:
         """The version that it became, once it is pushed; 0 until then, and when that failed."""
         where = (model.name, one.version)

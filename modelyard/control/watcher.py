@@ -83,15 +83,11 @@ class Watcher:
         self._told: set[str] = set()
         self._remembered = False
         self._looks = 0
+        self.is_calm = False
 
     def problems(self) -> list[str]:
         """What is wrong in the folder, a sentence each."""
         return list(dict.fromkeys([*self._problems.values(), *self._pushes.problems()]))
-
-    @property
-    def is_calm(self) -> bool:
-        """Whether everything that lay there at first was pushed, or could not be."""
-        return self._looks > 2 and self._pushes.idle
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -108,6 +104,7 @@ class Watcher:
     async def look(self) -> None:
         """One look at the folder, and what follows from it."""
         self._looks += 1
+        idle = self._pushes.idle
         try:
             listing = await asyncio.to_thread(read_folder, self._options.folder)
         except ModelyardError as error:
@@ -117,12 +114,15 @@ class Watcher:
         now = scan(listing, self._options.policy)
         still, self._before = settled(self._before, now), now
         self._problems = {f"scan {at}": said for at, said in enumerate(now.problems)}
+        self._pushes.keep({(model.name, one.version) for model in now.models for one in model.versions})
         texts = listing.texts
         for model in still.models:
             await self._model(model, texts.get(f"{model.name}/config.pbtxt"))
         await self._remember()
         await self._vanished(listing)
         self._tell()
+        # Two looks to know the files, and one that found nothing to do.
+        self.is_calm = self._looks > 2 and idle and self._pushes.idle
 
     async def _model(self, model: WatchedModel, text: str | None) -> None:
         try:

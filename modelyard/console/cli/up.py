@@ -133,6 +133,9 @@ def _say(up: Up) -> None:
     lines += [f"  {'REST':<16} {standing.http}", f"  {'gRPC':<16} {standing.grpc}"][: 1 + bool(standing.grpc)]
     lines += [f"  {'page':<16} {standing.http}/docs", f"  {'admin':<16} {standing.console}/docs"]
     lines += [f"  {'workers':<16} {pids}"]
+    lines += (
+        [f"  {'loading':<16} {count} copies are still on their way"] if (count := up.host.loading()) else []
+    )
     lines += [f"  {'problem':<16} {said}" for said in up.host.problems()]
     click.echo("\n".join([*lines, "Ctrl-C stops it."]))
 
@@ -146,6 +149,7 @@ def _say_json(up: Up) -> None:
         "console": standing.console,
         "workers": [row.pid for row in up.host.own_workers()],
         "released": dict(_released(up)),
+        "loading": up.host.loading(),
         "problems": up.host.problems(),
     }
     click.echo(json.dumps(said))
