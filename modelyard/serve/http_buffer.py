@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-LONG_BYTES = 4 << 20
+LONG_BYTES = 1 << 20
 """What must have arrived before there is an area: it takes up to 2 MB more than what is in it."""
 
 
