@@ -25,4 +25,4 @@ class WireLimits:
     dims: int = 16
     string_bytes: int = 16 << 20
     name_chars: int = 1024
-    step_bytes: int = 96 << 10
+    step_bytes: int = 128 << 10

@@ -1,6 +1,8 @@
 """On the event loop or in a thread: decided by how long batches take, with hysteresis. Pure.
 
 Handing a 10 us model to a thread halves its throughput; running a 10 ms model on the loop stops the server.
+What counts is the usual time, not the average: on a busy machine the clock also counts the work of others,
+and a quick model that was sent to the thread for that would wait there for the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ class Placement:
     def learn(self, times: RunTimes) -> None:
         """Move the model across the line if its average has crossed it."""
         line = self._line_s if self.inline else BACK_INLINE * self._line_s
-        self.inline = self._allowed and times.count > 0 and times.average_s < line
+        self.inline = self._allowed and times.count > 0 and times.usual_s < line
 
     def on_loop(self, rows: int, times: RunTimes) -> bool:
         """Whether a batch of ``rows`` runs on the loop."""

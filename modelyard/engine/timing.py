@@ -9,6 +9,10 @@ from __future__ import annotations
 _BUCKETS = 32
 _WEIGHT = 0.1
 """What the newest run counts for once there are ten."""
+_FIRST = 4
+"""Runs of which the quickest is the usual one."""
+_DRIFT = 0.01
+"""How far one run moves what is usual: three times as far down as up, so that it rests at one in four."""
 
 
 class RunTimes:
@@ -18,7 +22,7 @@ class RunTimes:
         ordinary_rows: batches of more rows do not count in ``average_s``: one giant is not the model.
     """
 
-    __slots__ = ("_counts", "_ordinary_rows", "_rows", "_seconds", "average_s", "count")
+    __slots__ = ("_counts", "_ordinary_rows", "_rows", "_seconds", "average_s", "count", "usual_s")
 
     def __init__(self, ordinary_rows: int = 1 << 62) -> None:
         self._ordinary_rows = ordinary_rows
@@ -27,6 +31,8 @@ class RunTimes:
         self._seconds = [0.0] * _BUCKETS
         self.average_s = 0.0
         """Moving average over the ordinary batches, whatever their size; 0 when none ran."""
+        self.usual_s = 0.0
+        """What one in four of them stays below: what the model itself takes on a machine with other work."""
         self.count = 0
         """Ordinary batches that ran."""
 
@@ -45,6 +51,10 @@ class RunTimes:
             return
         self.count += 1
         self.average_s += (_WEIGHT if self.count >= 10 else 1 / self.count) * (seconds - self.average_s)
+        if self.count <= _FIRST:
+            self.usual_s = min(self.usual_s or seconds, seconds)
+        else:
+            self.usual_s *= 1 - 3 * _DRIFT if seconds < self.usual_s else 1 + _DRIFT
 
     def guess(self, rows: int) -> float:
         """What a batch of ``rows`` would take, seconds; 0 when nothing is known.

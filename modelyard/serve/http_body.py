@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from modelyard.serve.http_buffer import BodyBuffer
 from modelyard.serve.http_limits import Refused
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class LengthReader:
 
     def __init__(self, length: int) -> None:
         self._left = length
-        self.body = bytearray()
+        self.body = BodyBuffer(length)
 
     @property
     def done(self) -> bool:
@@ -44,10 +45,10 @@ class LengthReader:
         take = min(self._left, len(data) - at)
         self._left -= take
         if take == len(data):
-            self.body += data
+            self.body.add(data)
         else:
             with memoryview(data) as view:
-                self.body += view[at : at + take]
+                self.body.add(view[at : at + take])
         return at + take
 
 
@@ -56,8 +57,8 @@ class ChunkReader:
 
     >>> from modelyard.serve.http_limits import HttpLimits
     >>> reader = ChunkReader(HttpLimits())
-    >>> reader.feed(b"5;a=b\r\nhello\r\n0\r\n\r\nGET", 0), reader.done, bytes(reader.body)
-    (22, True, b'hello')
+    >>> reader.feed(b"5;a=b\r\nhello\r\n0\r\n\r\nGET", 0), reader.done, bytes(reader.body.whole())
+    (19, True, b'hello')
     """
 
     __slots__ = ("_chunks", "_extensions", "_left", "_limits", "_line", "_state", "_trailers", "body")
@@ -70,7 +71,7 @@ class ChunkReader:
         self._extensions = 0
         self._trailers = 0
         self._line = b""
-        self.body = bytearray()
+        self.body = BodyBuffer(limits.body_bytes)
 
     @property
     def done(self) -> bool:
@@ -91,7 +92,7 @@ class ChunkReader:
             while at < size and spell and self._state != _DONE:
                 if self._state == _IN_DATA:
                     take = min(self._left, size - at)
-                    self.body += view[at : at + take]
+                    self.body.add(view[at : at + take])
                     self._left -= take
                     at += take
                     if not self._left:
@@ -144,7 +145,7 @@ class ChunkReader:
             self._state = _AT_TRAILER
             return
         limits = self._limits
-        have = len(self.body)
+        have = self.body.size
         if left > limits.body_bytes - have:
             raise Refused(413, f"the body is over the limit of {limits.body_bytes} bytes")
         self._chunks += 1

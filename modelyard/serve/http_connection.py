@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from modelyard.serve.http import HttpListener
+    from modelyard.serve.http_call import Body
     from modelyard.serve.http_head import Head
 
 log = logging.getLogger("modelyard.serve")
@@ -28,10 +29,12 @@ log = logging.getLogger("modelyard.serve")
 # A body above this size is answered before the next request of its connection is read: pipelining is for
 # small requests, and 128 large ones would be one client's hold on everybody's memory.
 _LARGE_BYTES = 64 << 10
-# Requests of one connection, or spells of chunks, that are handled before others have their turn. A read of
+# Requests of one connection that are handled before others have their turn; a spell of chunks counts as
+# several, because it costs as much. A read of
 # more than a few ends the turn too: libuv reads a busy socket up to 32 times before it looks at the next.
 _TURN = 32
 _FEW = 8
+_SPELL_TURNS = 8
 # A socket that is full is read up to 32 times in one turn of the loop, a quarter of a megabyte each time:
 # after one piece of a body that is at least this long, others have their turn.
 _TURN_BYTES = 64 << 10
@@ -100,7 +103,7 @@ class Connection(Outgoing):
         at, size, turns = 0, len(data), _TURN
         self._parsing = True
         try:
-            while at < size and turns and self._mode != DEAF and not self._blocked():
+            while at < size and turns > 0 and self._mode != DEAF and not self._blocked():
                 if self._mode == HEAD:
                     after = self._take_head(data, at)
                     if after < 0:
@@ -109,7 +112,7 @@ class Connection(Outgoing):
                     turns -= 1
                 else:
                     at = self._take_body(data, at)
-                    turns -= 1
+                    turns -= _SPELL_TURNS if self._mode == BODY and at < size else 1
         except Refused as refused:
             self._refuse(refused)
         finally:
@@ -206,9 +209,9 @@ class Connection(Outgoing):
     def _take_body(self, data: bytes | bytearray, at: int) -> int:
         reader = self._body
         assert reader is not None  # noqa: S101 - the mode says so; for the type checker
-        had = len(reader.body)
+        had = reader.body.size
         at = reader.feed(data, at)
-        have = len(reader.body)
+        have = reader.body.size
         if not self._budget.take(have - had):
             raise no_room()
         self._held += have - had
@@ -216,7 +219,7 @@ class Connection(Outgoing):
             self._body = None
             self._release()
             self._mode = HEAD
-            self._dispatch(self._head, reader.body, have)
+            self._dispatch(self._head, reader.body.whole(), have)
         else:
             self._set_body_deadline(have)
         return at
@@ -231,7 +234,7 @@ class Connection(Outgoing):
         self._body = None
         self._rest = b""
 
-    def _dispatch(self, head: Head, body: bytes | bytearray, held: int) -> None:
+    def _dispatch(self, head: Head, body: Body, held: int) -> None:
         budget = self._budget
         budget.held += held
         call = HttpCall(self, head, body, held)
@@ -266,7 +269,7 @@ class Connection(Outgoing):
         listener = self._listener
         inflation = Inflation(call.body, call.head.coding, listener.limits.body_bytes, self._budget)
 
-        def done(plain: bytearray | None, error: Exception | None) -> None:
+        def done(plain: Body | None, error: Exception | None) -> None:
             call.on_cancel = None
             if call.connection is None:
                 self._budget.held -= inflation.held

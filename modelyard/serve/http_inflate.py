@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING
 
+from modelyard.serve.http_buffer import BodyBuffer
 from modelyard.serve.http_limits import Refused
 
 if TYPE_CHECKING:
@@ -38,13 +39,13 @@ class Inflation:
         self._budget = budget
         self.held = 0
 
-    def steps(self) -> Generator[None, None, bytearray]:
+    def steps(self) -> Generator[None, None, bytearray | memoryview]:
         """Yield between slices; the value is the plain body.
 
         Raises:
             Refused: not what its coding says (400), over the limit (413), no room now (503).
         """
-        plain = bytearray()
+        plain = BodyBuffer(self._limit)
         packed = memoryview(self._packed)
         at, members = 0, 0
         while at < len(packed):
@@ -61,22 +62,22 @@ class Inflation:
             at -= len(stream.unused_data)
             if at < len(packed) and self._coding == b"deflate":
                 raise Refused(400, "the compressed body goes on after its end")
-        return plain
+        return plain.whole()
 
     def _drain(
-        self, stream: zlib._Decompress, piece: bytes | memoryview, plain: bytearray
+        self, stream: zlib._Decompress, piece: bytes | memoryview, plain: BodyBuffer
     ) -> Generator[None, None, None]:
         while True:
             try:
                 out = stream.decompress(piece, SLICE_BYTES)
             except zlib.error:
                 raise Refused(400, f"the body is not valid {self._coding.decode()}") from None
-            if len(plain) + len(out) > self._limit:
+            if plain.size + len(out) > self._limit:
                 raise Refused(413, f"the body is over the limit of {self._limit} bytes once decompressed")
             if not self._budget.take(len(out)):
                 raise Refused(503, "too many request bodies in flight; try again")
             self.held += len(out)
-            plain += out
+            plain.add(out)
             piece = stream.unconsumed_tail
             if stream.eof:
                 return

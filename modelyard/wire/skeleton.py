@@ -27,8 +27,6 @@ SPANS = 64
 """Arrays that one step looks at."""
 _FIRST_BYTES = 4 << 10
 """The first slice, and the first after an array: long enough for what is beside the data of most requests."""
-_SKIM_BYTES = 1 << 20
-"""What is looked through in one step for the end of an array of numbers."""
 _MARK = randbits(56) << 6
 """Stands for the first array in a skeleton, its successors for the next; a caller cannot guess it."""
 _DELTA = np.zeros(256, np.int8)
@@ -38,12 +36,6 @@ _DELTA[[93, 125]] = -1
 
 def _has_brackets(text: bytes) -> bool:
     return b"[" in text or b"]" in text or b"{" in text or b"}" in text
-
-
-def _finder(body: Buffer) -> bytes | bytearray | None:
-    """What the body is a view of, if it is a view of the whole: that can search itself."""
-    whole = body.obj if type(body) is memoryview else body
-    return whole if isinstance(whole, bytes | bytearray) and len(whole) == len(body) else None
 
 
 class Skeleton:
@@ -59,7 +51,6 @@ class Skeleton:
         "_cursor",
         "_depth",
         "_end",
-        "_finder",
         "_in_string",
         "_key",
         "_level",
@@ -76,7 +67,6 @@ class Skeleton:
         self, body: Buffer, end: int, limits: WireLimits, key: bytes = b'"data"', depth: int = 3
     ) -> None:
         self._body = body
-        self._finder = _finder(body)
         self._end = end
         self._limits = limits
         self._key = key
@@ -125,17 +115,17 @@ class Skeleton:
         Nothing but numbers stands before the first bracket if no other bracket and no quote does; or nothing
         that the parser of the array would let pass.
         """
-        find, stop = self._finder.find, min(at + _SKIM_BYTES, self._end)  # type: ignore[union-attr]
-        close = find(b"]", at, stop)
-        until = stop if close < 0 else close
-        if find(b"[", at, until) >= 0 or find(b'"', at, until) >= 0:
+        text = bytes(self._body[at : min(at + 2 * self._limits.step_bytes, self._end)])
+        close = text.find(b"]")
+        until = len(text) if close < 0 else close
+        if text.find(b"[", 0, until) >= 0 or text.find(b'"', 0, until) >= 0:
             self._skims = False
             return at
         if close < 0:
-            return stop
+            return at + until
         self._depth = self._level
-        self._close(close)
-        return close + 1
+        self._close(at + close)
+        return at + close + 1
 
     def place(self, number: object) -> int | None:
         """Which array a value of the skeleton stands for; None when for none."""
@@ -191,7 +181,7 @@ class Skeleton:
         self.parts.append(mark)
         self.size += len(mark)
         self._opened = place
-        self._skims = self._finder is not None
+        self._skims = True
 
     def _close(self, place: int) -> None:
         self.spans.append((self._opened, place + 1))

@@ -1,3 +1,5 @@
+import random
+
 from modelyard.engine.placement import PROBE_EVERY, Placement
 from modelyard.engine.timing import RunTimes
 
@@ -46,6 +48,22 @@ def test_it_follows_a_model_that_slows_down():
     assert abs(known.average_s - 3.0) < 0.01
 
 
+def test_the_usual_time_is_that_of_the_model_and_not_of_its_neighbours():
+    chance = random.Random(3)
+    known, place = RunTimes(), Placement(True, 150e-6)
+    for _ in range(2000):
+        # Half of the runs are interrupted for a millisecond or two.
+        known.note(1, 40e-6 * chance.uniform(0.9, 1.1) + (chance.random() < 0.5) * chance.uniform(1e-3, 2e-3))
+        place.learn(known)
+        assert place.inline
+    assert 30e-6 < known.usual_s < 45e-6
+    assert known.average_s > 60e-6
+    for _ in range(400):
+        known.note(1, 400e-6 * chance.uniform(0.9, 1.1))
+        place.learn(known)
+    assert not place.inline
+
+
 def test_a_model_crosses_the_line_with_hysteresis():
     place = Placement(True, 100e-6)
     known = RunTimes()
@@ -53,7 +71,7 @@ def test_a_model_crosses_the_line_with_hysteresis():
     assert not place.inline, "nothing is known yet"
     seen = []
     for seconds in (50e-6, 95e-6, 105e-6, 95e-6, 70e-6, 60e-6, 95e-6):
-        known.average_s, known.count = seconds, 9
+        known.usual_s, known.count = seconds, 9
         place.learn(known)
         seen.append(place.inline)
     assert seen == [True, True, False, False, False, True, True]
