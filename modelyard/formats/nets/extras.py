@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ def extra(name: str, what: str) -> Iterator[None]:
     Raises:
         MissingExtra: a package of it is not installed; the message has the line.
     """
+    # Some frameworks ask for the folder of temporary files when they are imported. A child has none, and
+    # the search for one raises; named here, it is asked for and never written to.
+    tempfile.tempdir = tempfile.tempdir or "/nonexistent"
     try:
         yield
     except ModuleNotFoundError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 OPSET = 18
 LARGEST = 1_900_000_000
 """One protobuf message holds 2 GB; a larger graph has its weights in other files."""
-_WORDS = 400
+_WORDS = 300
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def tensors_of(inputs: Sequence[Array]) -> list[Any]:
@@ -175,10 +177,17 @@ def guarded(export: Callable[[], Any]) -> Any:
         except MemoryError:
             raise
         except Exception as error:  # a plug-in call
-            said = " ".join(str(error).split())[:_WORDS]
-            raise NotConvertible(
-                f"it does not convert to ONNX: {type(error).__name__}: {said}"
-            ) from error
+            said = _cause(error)
+            raise NotConvertible(f"it does not convert to ONNX: {said}") from error
+
+
+def _cause(error: BaseException) -> str:
+    """The first cause; what exporters raise around it is advice to their developers."""
+    seen = 0
+    while (inner := error.__cause__ or error.__context__) is not None and seen < 20:
+        error, seen = inner, seen + 1
+    said = " ".join(_COLOURS.sub("", str(error)).split())
+    return f"{type(error).__name__}: {said[:_WORDS]}"
 
 
 def sized(data: bytes) -> bytes:
