@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from modelyard.core.errors import CorruptFile, UnsafeFile
@@ -16,6 +17,9 @@ MAGIC: tuple[tuple[int, bytes, str, str], ...] = (
     (4, b"TFL3", "tflite", "TensorFlow Lite"),
 )
 """Offset, bytes, format, detail."""
+
+_JAX = re.compile(rb"ML\xefR.{0,4}StableHLO_v", re.DOTALL)
+"""MLIR bytecode by StableHLO, which a ``jax.export`` artifact holds after its table of fields."""
 
 ARCHIVES: tuple[tuple[str, str, str], ...] = (
     ("model.weights.h5", "keras", "Keras archive (.keras)"),
@@ -43,6 +47,8 @@ def of_bytes(head: bytes) -> tuple[str, str] | None:
     for at, magic, name, detail in MAGIC:
         if head[at : at + len(magic)] == magic:
             return name, detail
+    if _JAX.search(head):
+        return "jax", "JAX exported function"
     return None
 
 
