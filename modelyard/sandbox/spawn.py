@@ -40,7 +40,14 @@ def environment_of(policy: Policy) -> dict[str, str]:
     threads = dict.fromkeys(_THREADS, str(policy.threads))
     scratch = {"TMPDIR": home} if policy.write else {}
     # joblib would look for semaphores, which a child has not, and say so at length.
-    return {"LANG": "C.UTF-8", "HOME": home, "JOBLIB_MULTIPROCESSING": "0", **_FRAMEWORKS, **scratch, **threads}
+    return {
+        "LANG": "C.UTF-8",
+        "HOME": home,
+        "JOBLIB_MULTIPROCESSING": "0",
+        **_FRAMEWORKS,
+        **scratch,
+        **threads,
+    }
 
 
 def spawn(policy: Policy, channel_fd: int, memory_fd: int, words_fd: int) -> subprocess.Popen[bytes]:

@@ -34,7 +34,9 @@ def asked() -> dict[str, Any]:
 
 def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     if value:
-        context.meta.setdefault(_KEY, {})[str(parameter.name)] = list(value) if isinstance(value, tuple) else value
+        context.meta.setdefault(_KEY, {})[str(parameter.name)] = (
+            list(value) if isinstance(value, tuple) else value
+        )
 
 
 def _keep_module(context: click.Context, parameter: click.Parameter, value: str | None) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from modelyard.formats.opened import Ask
 
 NO_SAMPLE = (
-    "no real rows were given, so it was run on made-up rows only; prove it on real ones with --sample rows.npy"
+    "only made-up rows were tried, as no real ones were given: prove it on yours with --sample rows.npy"
 )
 
 
@@ -56,7 +56,9 @@ def stated(ask: Ask, names: Sequence[str]) -> tuple[TensorSpec, ...] | None:
     if ask.tensor is not None and len(names) <= 1:
         return (spec_of_rows(name, ask.tensor),)
     if ask.sample is not None and len(names) <= 1:
-        return (TensorSpec(name, DTYPES["FP32"], (None, len(ask.sample.columns)), _columns(ask.sample.names)),)
+        return (
+            TensorSpec(name, DTYPES["FP32"], (None, len(ask.sample.columns)), _columns(ask.sample.names)),
+        )
     return None
 
 

@@ -1,4 +1,4 @@
-"""A PyTorch module with its Python code at hand: run as TorchScript where it scripts, exported with branches checked."""
+"""A PyTorch module whose Python code is at hand: run as TorchScript where it compiles, exported otherwise."""
 
 from __future__ import annotations
 
@@ -50,6 +50,8 @@ def module_network(module: Any, ask: Ask) -> tuple[Network, list[str]]:
             return named(fast(*tensors_of(arrays)))
 
     def export() -> bytes:
+        if call is not module:
+            raise NotConvertible("its inputs are not its first parameters, so it is called by keyword")
         return _export(module, signature, example)
 
     facts = {"class": type(module).__name__, "library": "torch", "version": str(torch.__version__)}
@@ -97,11 +99,6 @@ def _export(module: Any, signature: Signature, example: Sequence[Array]) -> byte
             if size is None
         }
         shapes.append(open_axes or None)
-    taken = tensors_taken(module.forward)
-    if [spec.name for spec in signature.inputs] != taken[: len(shapes)] and set(
-        spec.name for spec in signature.inputs
-    ) <= set(taken):
-        raise NotConvertible("it takes its inputs by keyword, which is served natively")
     return export_program(
         module, signature, arguments=tuple(tensors_of(example)), dynamic_shapes=tuple(shapes)
     )

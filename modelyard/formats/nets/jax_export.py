@@ -42,13 +42,17 @@ def load_jax(path: str, ask: Ask) -> tuple[Network, list[str]]:
     except Exception as error:  # a plug-in call: its reader raises whatever it does
         raise CorruptFile(f"it is no jax.export file that can be read: {_line(error)}") from error
     if "cpu" not in exported.platforms:
-        raise NotConvertible(f"it was exported for {', '.join(exported.platforms)}; export it with platforms=['cpu']")
+        raise NotConvertible(
+            f"it was exported for {', '.join(exported.platforms)}; export it with platforms=['cpu']"
+        )
     args, keywords = trees.tree_unflatten(exported.in_tree, list(range(len(exported.in_avals))))
     names = _names(trees, (args, keywords), "x")
     own = tuple(_spec(name, aval) for name, aval in zip(names, exported.in_avals, strict=True))
     said = stated(ask, names) if ask.options.get("input") else None
     inputs = said if said is not None else own
-    outputs = _names(trees, trees.tree_unflatten(exported.out_tree, list(range(len(exported.out_avals)))), "output")
+    outputs = _names(
+        trees, trees.tree_unflatten(exported.out_tree, list(range(len(exported.out_avals)))), "output"
+    )
     call = jax.jit(exported.call)
 
     def answer(arrays: Sequence[Array]) -> list[tuple[str, Array]]:
@@ -57,11 +61,17 @@ def load_jax(path: str, ask: Ask) -> tuple[Network, list[str]]:
         return [(name, np.asarray(one)) for name, one in zip(outputs, found, strict=True)]
 
     def export_graph() -> bytes:
-        raise NotConvertible("a jax.export file holds no Python function, which is what converters to ONNX start from")
+        raise NotConvertible(
+            "a jax.export file holds no Python function, which is what converters to ONNX start from"
+        )
 
     signature, profile, _ = study(inputs, answer)
     notes = [NO_SAMPLE] if ask.sample is None and ask.tensor is None else []
-    facts = {"class": f"JAX function {exported.fun_name!r}", "library": "jax", "version": str(jax.__version__)}
+    facts = {
+        "class": f"JAX function {exported.fun_name!r}",
+        "library": "jax",
+        "version": str(jax.__version__),
+    }
     return Network(signature, profile, facts, answer, export_graph), notes
 
 

@@ -73,7 +73,11 @@ def load_keras(path: str, ask: Ask) -> tuple[Network, list[str]]:
     notes = [f"runs the code of {', '.join(lambdas)} out of the file"] if lambdas else []
     if ask.sample is None and ask.tensor is None:
         notes.append(NO_SAMPLE)
-    facts = {"class": f"Keras {type(model).__name__} {model.name!r}", "library": "keras", "version": keras.__version__}
+    facts = {
+        "class": f"Keras {type(model).__name__} {model.name!r}",
+        "library": "keras",
+        "version": keras.__version__,
+    }
     return Network(signature, profile, facts, answer, export), notes
 
 
@@ -137,7 +141,9 @@ def _load(path: str, h5py: Any, *, safe: bool) -> Any:
     except (OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise CorruptFile(f"it is no Keras file that can be read: {_line(error)}") from error
     except Exception as error:  # a plug-in call: layers restore themselves with code of their own
-        advice = "; name the file with its layers: --module layers.py" if "custom" in str(error).lower() else ""
+        advice = (
+            "; name the file with its layers: --module layers.py" if "custom" in str(error).lower() else ""
+        )
         raise NotConvertible(
             f"Keras cannot restore it: {type(error).__name__}: {_line(error)}{advice}"
         ) from error
@@ -151,11 +157,12 @@ def _taken(model: Any, ask: Ask) -> tuple[tuple[TensorSpec, ...], Callable[[list
     if not structure:
         asked = inputs_asked(ask, ("x",), lambda: ())
         return asked, lambda tensors: model(tensors[0] if len(tensors) == 1 else tensors, training=False)
-    if isinstance(model, keras.Sequential):
-        structure = structure[0]
-    else:
-        structure = model.input
-    said = stated(ask, [tensor.name for tensor in keras.tree.flatten(structure)]) if ask.options.get("input") else None
+    structure = structure[0] if isinstance(model, keras.Sequential) else model.input
+    said = (
+        stated(ask, [tensor.name for tensor in keras.tree.flatten(structure)])
+        if ask.options.get("input")
+        else None
+    )
     own = tuple(_spec(tensor) for tensor in keras.tree.flatten(structure))
 
     def call(tensors: list[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""How the files of network frameworks are told apart, by their content. Pure: bytes and names in, a row out."""
+"""How the files of network frameworks are told apart, by content. Pure: bytes and names in, a row out."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ ARCHIVES: tuple[tuple[str, str, str], ...] = (
 )
 """Part of a member's name, format, detail; the first that is found counts."""
 
-FOLDERS: tuple[tuple[str, str, str], ...] = (
-    ("saved_model.pb", "savedmodel", "TensorFlow SavedModel"),
-)
+FOLDERS: tuple[tuple[str, str, str], ...] = (("saved_model.pb", "savedmodel", "TensorFlow SavedModel"),)
 """A file in a folder, format, detail."""
 
 SAFE = frozenset({"tflite", "safetensors"})
@@ -76,7 +74,9 @@ def of_archive(path: Path, members: Sequence[ZipInfo], size: int) -> tuple[str, 
         return None
     for one in names:
         if one.startswith(("/", "\\")) or ".." in one.replace("\\", "/").split("/"):
-            raise UnsafeFile(f"{path} has a member {one[:80]!r} that leads out of its folder; do not trust it")
+            raise UnsafeFile(
+                f"{path} has a member {one[:80]!r} that leads out of its folder; do not trust it"
+            )
     inflated = sum(one.file_size for one in members)
     if inflated > max(_MOST_INFLATED, size) and inflated > _RATIO * size:
         raise CorruptFile(
@@ -95,7 +95,8 @@ def of_folder(path: Path) -> tuple[str, str] | None:
         if (path / name).is_file():
             if kind == "savedmodel" and not (path / "variables" / "variables.index").is_file():
                 raise CorruptFile(
-                    f"{path} is a SavedModel without its variables (variables/variables.index); copy the whole folder"
+                    f"{path} is a SavedModel without its variables (variables/variables.index); "
+                    "copy the whole folder"
                 )
             return kind, detail
     return None

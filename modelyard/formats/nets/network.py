@@ -34,6 +34,7 @@ OPEN_SIZES = (4, 8, 16, 32, 64, 3, 128, 224)
 HIGHEST = (100_000, 30_000, 10_000, 1000, 100, 49, 9, 1)
 """Tried, in order, as the largest whole number that the model takes."""
 
+
 @dataclass(slots=True)
 class Network:
     """An opened network.

@@ -71,7 +71,7 @@ def openvino_network(path: str, ask: Ask, chosen: SavedSignature) -> tuple[Netwo
 def _name(port: Any, known: Sequence[str]) -> str:
     """The signature's name of a port that may have several."""
     names = sorted(port.get_names())
-    return next((name for name in names if name in known), names[0] if names else port.get_any_name())
+    return str(next((name for name in names if name in known), names[0] if names else port.get_any_name()))
 
 
 def _spec(port: Any, known: Sequence[str]) -> TensorSpec:
@@ -82,7 +82,9 @@ def _spec(port: Any, known: Sequence[str]) -> TensorSpec:
     try:
         dtype = dtype_of(np.empty(0, port.element_type.to_dtype()))
     except (KeyError, TypeError, RuntimeError) as error:
-        raise NotConvertible(f"its input {name!r} is {port.element_type}, which no protocol carries") from error
+        raise NotConvertible(
+            f"its input {name!r} is {port.element_type}, which no protocol carries"
+        ) from error
     return TensorSpec(name, dtype, shape)
 
 

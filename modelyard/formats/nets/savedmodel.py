@@ -37,7 +37,9 @@ def load_savedmodel(path: str, ask: Ask) -> tuple[Network, list[str]]:
     notes = []
     if others:
         shown = ", ".join(others[:8])
-        notes.append(f"signature {chosen.name!r} is served; the folder also has {shown}: --signature {others[0]}")
+        notes.append(
+            f"signature {chosen.name!r} is served; the folder also has {shown}: --signature {others[0]}"
+        )
     if find_spec("tensorflow") is not None:
         network, more = tensorflow_network(path, ask, chosen)
     elif find_spec("openvino") is not None and chosen.name == DEFAULT:
@@ -64,5 +66,7 @@ def choose(found: tuple[SavedSignature, ...], asked: str) -> SavedSignature:
             raise NotConvertible(f"it has no signature {asked!r}; it has {known}")
         return by_name[asked]
     if DEFAULT not in by_name and len(found) > 1:
-        raise NotConvertible(f"it has the signatures {known} and no {DEFAULT}; choose one: --signature {found[0].name}")
+        raise NotConvertible(
+            f"it has the signatures {known} and no {DEFAULT}; choose one: --signature {found[0].name}"
+        )
     return by_name.get(DEFAULT, found[0])

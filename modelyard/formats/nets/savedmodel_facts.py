@@ -46,12 +46,16 @@ def signatures_of(data: bytes) -> tuple[SavedSignature, ...]:
             if name not in _MARKERS:
                 found[name] = SavedSignature(name, _names(body, _INPUTS), _names(body, _OUTPUTS))
     if not found:
-        raise CorruptFile("it has no signature to call; save it with signatures={'serving_default': function}")
+        raise CorruptFile(
+            "it has no signature to call; save it with signatures={'serving_default': function}"
+        )
     return tuple(found[name] for name in sorted(found, key=lambda one: (one != DEFAULT, one)))
 
 
 def _names(body: list[tuple[int, Any]], which: int) -> tuple[str, ...]:
-    return tuple(sorted(_text(dict(_fields(entry)).get(_KEY, b"")) for number, entry in body if number == which))
+    return tuple(
+        sorted(_text(dict(_fields(entry)).get(_KEY, b"")) for number, entry in body if number == which)
+    )
 
 
 def _text(value: Any) -> str:

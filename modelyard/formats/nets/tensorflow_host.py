@@ -62,7 +62,11 @@ def tensorflow_network(path: str, ask: Ask, chosen: SavedSignature) -> tuple[Net
         return _export(function, [specs[name] for name in names], names, outputs)
 
     notes = [NO_SAMPLE] if ask.sample is None and ask.tensor is None else []
-    facts = {"class": f"SavedModel signature {chosen.name!r}", "library": "tensorflow", "version": tf.__version__}
+    facts = {
+        "class": f"SavedModel signature {chosen.name!r}",
+        "library": "tensorflow",
+        "version": tf.__version__,
+    }
     return Network(signature, profile, facts, answer, export), notes
 
 
@@ -76,7 +80,9 @@ def _spec(name: str, spec: Any) -> TensorSpec:
         try:
             dtype = dtype_of(np.empty(0, kind))
         except (KeyError, TypeError) as error:
-            raise NotConvertible(f"its input {name!r} is {spec.dtype.name}, which no protocol carries") from error
+            raise NotConvertible(
+                f"its input {name!r} is {spec.dtype.name}, which no protocol carries"
+            ) from error
     return TensorSpec(name, dtype, tuple(spec.shape.as_list()))
 
 
@@ -93,7 +99,9 @@ def _export(function: Any, specs: Sequence[Any], names: Sequence[str], outputs: 
     try:
         model, _ = tf2onnx.convert.from_function(served, input_signature=list(specs), opset=OPSET)
     except Exception as error:  # a plug-in call
-        raise NotConvertible(f"it does not convert to ONNX: {type(error).__name__}: {_line(error)}") from error
+        raise NotConvertible(
+            f"it does not convert to ONNX: {type(error).__name__}: {_line(error)}"
+        ) from error
     _rename(model.graph, names, outputs)
     data: bytes = model.SerializeToString()
     return data

@@ -111,7 +111,7 @@ def _spec(name: str, row: Any, *, free: bool) -> TensorSpec:
     if free and shape:
         shape[0] = None
     elif not free:
-        shape = list(real)  # type: ignore[arg-type]
+        shape = list(real)
     if row["dtype"] in (np.bytes_, np.str_):
         raise NotConvertible(f"its input {name!r} takes strings, which LiteRT has no plain tensor for")
     return TensorSpec(name, dtype_of(np.empty(0, row["dtype"])), tuple(shape))

@@ -87,7 +87,9 @@ def array_of(part: Any) -> Array:
     return array
 
 
-def examples(signature: Signature, arrays: Sequence[Array]) -> tuple[tuple[Any, ...], dict[str, dict[int, str]]]:
+def examples(
+    signature: Signature, arrays: Sequence[Array]
+) -> tuple[tuple[Any, ...], dict[str, dict[int, str]]]:
     """Example tensors, and which of their axes are of any size, for the exporter from TorchScript."""
     axes: dict[str, dict[int, str]] = {}
     for spec in (*signature.inputs, *signature.outputs):
@@ -134,7 +136,9 @@ def export_traced(module: Any, signature: Signature, arrays: Sequence[Array]) ->
     return sized(out.getvalue())
 
 
-def export_program(program: Any, signature: Signature, *, arguments: tuple[Any, ...] = (), **more: Any) -> bytes:
+def export_program(
+    program: Any, signature: Signature, *, arguments: tuple[Any, ...] = (), **more: Any
+) -> bytes:
     """ONNX by the exporter that reads ``torch.export``.
 
     Args:

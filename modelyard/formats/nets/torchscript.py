@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from modelyard.formats.opened import Ask
 
 NO_BRANCHES = (
-    "the file has no branches; if its Python code had, tracing kept one of them, which no comparison with the "
-    "file can show"
+    "the file has no branches; if its Python code had, tracing kept one of them, which no comparison with "
+    "the file can show"
 )
 
 
@@ -93,7 +93,9 @@ def _parameters(module: Any) -> list[str]:
         if kind == "TensorType":
             names.append(str(one.name))
         elif not one.has_default_value():
-            raise NotConvertible(f"its forward function takes {one.name!r}, which is {one.type}, not a tensor")
+            raise NotConvertible(
+                f"its forward function takes {one.name!r}, which is {one.type}, not a tensor"
+            )
     return names
 
 

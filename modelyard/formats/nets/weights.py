@@ -104,8 +104,8 @@ def _filled(weights: Mapping[str, Any], ask: Ask) -> Any:
     if make is None:
         some = ", ".join(list(weights)[:4])
         raise NotConvertible(
-            f"the file holds weights only ({len(weights)} of them: {some[:120]} ...), not the program that uses "
-            "them; name its class: --module package.module:Class or --module file.py:Class"
+            f"the file holds weights only ({len(weights)} of them: {some[:120]} ...), not the program that "
+            "uses them; name its class: --module package.module:Class or --module file.py:Class"
         )
     if not callable(make):
         raise NotConvertible("--module names a module; name the class in it: --module file.py:Class")
@@ -113,8 +113,8 @@ def _filled(weights: Mapping[str, Any], ask: Ask) -> Any:
         module = make()
     except Exception as error:  # a plug-in call
         raise NotConvertible(
-            f"--module: {getattr(make, '__name__', 'it')}() raised {type(error).__name__}: {_line(error)}; name a "
-            "class or function that takes no arguments and gives the module"
+            f"--module: {getattr(make, '__name__', 'it')}() raised {type(error).__name__}: {_line(error)}; "
+            "name a class or function that takes no arguments and gives the module"
         ) from error
     if not isinstance(module, torch.nn.Module):
         raise NotConvertible(f"--module gives {type(module).__name__}, not a torch.nn.Module")
