@@ -24,6 +24,8 @@ import numpy as np
 
 from modelyard.artifact.bundle import Bundle, canonical, open_bundle, unpack_rows
 from modelyard.compiler.optimise import optimise
+from modelyard.compiler.proof import ROWS as PROOF_ROWS
+from modelyard.compiler.proof import prove
 from modelyard.compiler.recorded import Recording, record, record_agreed
 from modelyard.compiler.rehearse import Rehearsal
 from modelyard.compiler.report import CompileReport
@@ -239,8 +241,28 @@ def _graph_road(job: _Job) -> tuple[Bundle, CompileReport]:
 
 def _original_road(job: _Job) -> tuple[Bundle, CompileReport]:
     """Convert, and use the result only if it answers as the original does."""
+    with _opened(job) as original:
+        sample = to_inputs(job.sample, original.signature) if job.sample is not None else None
+        training = (original.training_rows,) if original.training_rows is not None else None
+        groups = probe_rows(original.signature, original.profile, sample=sample, training=training)
+        described = f"{original.description['class']} ({job.sniffed.detail})"
+        made = _prove(job, original, groups)
+        if made.recording is None and not made.broken:
+            made = _native(job, original, groups, made)
+    if made.recording is None:
+        # The conversion took its child with it; the original answers from a new one.
+        with _opened(job) as again:
+            made = _native(job, again, groups, made)
+    report = replace(made.report, origin=described, notes=(*original.notes, *made.report.notes))
+    signature = original.signature
+    batched = report.checked is None or report.road != "onnx" or report.checked.batched
+    signature = replace(signature, batched=signature.batched and batched and made.mixes)
+    return job.pack(Making(signature, report, made.recording or Recording(), made.graph))
+
+
+def _opened(job: _Job) -> Original:
     job.say("opening the file in a sandboxed child", None)
-    with Original.open(
+    return Original.open(
         job.source,
         job.sniffed,
         policy=job.wishes.limits.policy(),
@@ -249,27 +271,41 @@ def _original_road(job: _Job) -> tuple[Bundle, CompileReport]:
         options=job.wishes.options,
         trust=job.wishes.trust,
         on_progress=job.say,
-    ) as original:
-        sample = to_inputs(job.sample, original.signature) if job.sample is not None else None
-        training = (original.training_rows,) if original.training_rows is not None else None
-        groups = probe_rows(original.signature, original.profile, sample=sample, training=training)
-        described = f"{original.description['class']} ({job.sniffed.detail})"
-        made = _prove(job, original, groups)
-        report = replace(made.report, origin=described, notes=(*original.notes, *made.report.notes))
-        recording = made.recording or _recorded(job, original, None, groups)
+    )
+
+
+def _native(job: _Job, original: Original, groups: Sequence[Group], made: _Made) -> _Made:
+    """The original answers itself: rows for its start, and whether callers may share a batch.
+
+    An estimator treats rows one by one; of a tensor function nothing is known until it is tried.
+    """
+    recording = _recorded(job, original, None, groups)
     signature = original.signature
-    if report.checked is not None and report.road == "onnx":
-        signature = replace(signature, batched=signature.batched and report.checked.batched)
-    return job.pack(Making(signature, report, recording, made.graph))
+    if not signature.batched or signature.task != "tensor" or not groups or groups[0].rows < PROOF_ROWS:
+        return replace(made, recording=recording)
+    proof = prove(original.predict, groups[0].take(slice(0, PROOF_ROWS)).inputs)
+    notes = () if proof.batched else (f"rows are not batched: {proof.reason}",)
+    report = replace(made.report, notes=(*made.report.notes, *notes))
+    return replace(made, report=report, recording=recording, mixes=proof.batched)
 
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """What became of a conversion: no graph and no recording where the original must answer itself."""
+    """What became of a conversion: no graph and no recording where the original must answer itself.
+
+    Args:
+        report: which road, and why.
+        graph: the graph that answers.
+        recording: rows with their answers.
+        broken: converting ended a child, the original's own it may be.
+        mixes: rows of several callers may share a batch, as far as the original showed.
+    """
 
     report: CompileReport
     graph: bytes = b""
     recording: Recording | None = None
+    broken: bool = False
+    mixes: bool = True
 
 
 def _prove(job: _Job, original: Original, groups: Sequence[Group]) -> _Made:
@@ -293,7 +329,8 @@ def _prove(job: _Job, original: Original, groups: Sequence[Group]) -> _Made:
     except (NotConvertible, MissingExtra) as error:
         return _Made(CompileReport(source, "", "python", error.message))
     except ChildFailed as error:
-        return _Made(CompileReport(source, "", "python", f"converting broke a limit: {error.message}"))
+        report = CompileReport(source, "", "python", f"converting broke a limit: {error.message}")
+        return _Made(report, broken=True)
     road, reason = ("onnx", "") if verdict.ok else ("python", f"the graph differs: {verdict.reason}")
     report = CompileReport(source, "", road, reason, graph.applied, rehearsal.checked, verdict, graph.notes)
     return _Made(report, graph.data if verdict.ok else b"", recording)

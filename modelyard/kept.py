@@ -41,8 +41,12 @@ ROWS, ANSWERS, SAMPLE = "rows.bin", "answers.bin", "sample.bin"
 
 HOST_RUN_S = 50.0
 """A batch that takes a model host longer ends the host: a little before the engine gives the batch up."""
-_VERSIONS = ("modelyard", "numpy", "onnxruntime", "scikit-learn", "skl2onnx", "onnx", "protobuf")
 _MOST_MEMORY = 1 << 46
+_VERSIONS = (
+    *("modelyard", "numpy", "onnxruntime", "scikit-learn", "skl2onnx", "onnx", "protobuf"),
+    *("torch", "onnxscript", "safetensors", "keras", "h5py", "tensorflow", "tensorflow-cpu", "tf2onnx"),
+    *("openvino", "ai-edge-litert", "jax"),
+)
 _NOT_SO = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError)
 """What reading facts and rows raises when another hand than ours wrote them."""
 

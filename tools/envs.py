@@ -9,10 +9,12 @@ A stamp holds the digest of what went in, so that an unchanged environment costs
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,8 +82,10 @@ class NotInstallable(Exception):
 def digest(environment: Environment) -> str:
     """Name what it would be made from: pins, constraints, our own dependencies, the interpreter."""
     found = hashlib.sha256(".".join(map(str, sys.version_info[:3])).encode())
-    for path in (environment.pins, ROOT / "constraints.txt", ROOT / "pyproject.toml"):
+    for path in (environment.pins, ROOT / "constraints.txt"):
         found.update(path.read_bytes())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    found.update(json.dumps([project["dependencies"], project["optional-dependencies"]]).encode())
     return found.hexdigest()
 
 

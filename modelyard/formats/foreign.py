@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-READ_HERE = "formats read by this release: ONNX, and scikit-learn from pickle, joblib, cloudpickle or skops"
+READ_HERE = (
+    "formats read by this release: ONNX; scikit-learn from pickle, joblib, cloudpickle or skops; PyTorch; "
+    "Keras; TensorFlow SavedModel and Lite; JAX"
+)
 
 MAGIC: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes (.h5)"),
-    (4, b"TFL3", "a TensorFlow Lite model"),
     (0, b"CBM1", "a CatBoost model"),
     (0, b"tree\nversion=", "a LightGBM model in text form"),
     (0, b"binf", "an XGBoost model in its old binary form"),
@@ -24,11 +25,6 @@ MAGIC: tuple[tuple[int, bytes, str], ...] = (
 
 ARCHIVES: tuple[tuple[str, str], ...] = (
     ("MAR-INF/MANIFEST.json", "a TorchServe archive (.mar)"),
-    ("model.weights.h5", "a Keras model (.keras)"),
-    ("/constants.pkl", "a TorchScript model (.pt)"),
-    ("data/weights/weight_", "a PyTorch exported program (.pt2)"),
-    ("/archive_format", "a PyTorch exported program (.pt2)"),
-    ("/data.pkl", "a pickled PyTorch file (.pt, .pth)"),
     ("saved_model.pb", "a zipped TensorFlow SavedModel; unpack it first"),
     (".onnx", "a zip archive with an ONNX file in it; unpack it first"),
     (".pkl", "a zip archive with a pickle in it; unpack it first"),
@@ -39,7 +35,6 @@ ARCHIVES: tuple[tuple[str, str], ...] = (
 
 FOLDERS: tuple[tuple[str, str], ...] = (
     ("MLmodel", "an MLflow model folder"),
-    ("saved_model.pb", "a TensorFlow SavedModel folder"),
     ("config.pbtxt", "a Triton model folder"),
 )
 """A file in a folder, what the folder is."""
