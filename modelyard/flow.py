@@ -328,6 +328,9 @@ def _prove(job: _Job, original: Original, groups: Sequence[Group]) -> _Made:
                     recording = _recorded(job, original, rehearsal, groups)
     except (NotConvertible, MissingExtra) as error:
         return _Made(CompileReport(source, "", "python", error.message))
+    except CorruptFile as error:
+        said = f"the converter made no graph that runs: {error.message}"
+        return _Made(CompileReport(source, "", "python", said))
     except ChildFailed as error:
         report = CompileReport(source, "", "python", f"converting broke a limit: {error.message}")
         return _Made(report, broken=True)
