@@ -136,6 +136,15 @@ def own_ties(want: tuple[Array, ...], signature: Signature, scale: tuple[float, 
     return np.zeros(rows, bool)
 
 
+def no_numbers(want: tuple[Array, ...]) -> Array:
+    """For each row, whether the original itself answers NaN somewhere: labels beside it mean nothing."""
+    found = np.zeros(len(want[0]), bool)
+    for array in want:
+        if array.dtype.kind == "f":
+            found |= np.isnan(array.reshape(len(found), -1)).any(axis=1)
+    return found
+
+
 def best_score(want: tuple[Array, ...], signature: Signature) -> Array:
     """For each row, whether the original's label is the (first) class of its own best score."""
     rows = len(want[0])

@@ -7,7 +7,8 @@ What is excused, and why:
 
 - *Scores of a small share of rows.* A forest compares numbers with thresholds; where the graph rounds to
   float32 before it compares and the original after, one tree of a hundred may decide otherwise.
-- *Ties*, in made-up rows only: another label where the original's own two best scores are equal.
+- *Ties*, in made-up rows only: another label where the original's own two best scores are equal, or where it
+  answers NaN beside the label (the largest of NaN and NaN is whatever a library says).
 - *Edges*, in made-up rows that were put on a threshold: the graph's answer is one that the original itself
   gives when a number moves by its last bits.
 
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from modelyard.compiler.asking import Answers, ask
-from modelyard.compiler.compare import Agreement, Slack, best_score, compare, own_ties, spreads
+from modelyard.compiler.compare import Agreement, Slack, best_score, compare, no_numbers, own_ties, spreads
 from modelyard.compiler.edges import on_edge
 from modelyard.compiler.show import difference
 from modelyard.compiler.verdict import GroupVerdict, Verdict
@@ -225,6 +226,7 @@ class _Gate:
         if rule.few_ties and np.sum(strange) > max(STRANGE * both.rows, 1):
             # The scores are saturated, and do not say where the label came from: they excuse nothing.
             ties &= ~strange
+        ties |= ~found.labels & no_numbers(want) & rule.ties
         edges = np.zeros(both.rows, bool)
         wrong = (~found.labels & ~ties) | ~found.scores
         if rule.edges and wrong.any():

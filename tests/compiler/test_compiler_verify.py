@@ -360,3 +360,24 @@ def test_infinite_differences_survive_json():
     json.dumps(verdict.to_json(), allow_nan=False)
     assert verdict.groups[0].worst == -1
     assert any("not a number" in line for line in verdict.lines())
+
+
+def test_a_label_beside_nan_means_nothing_in_made_up_rows():
+    signature = Signature(
+        (TensorSpec("x", DTYPES["FP32"], (None, 2)),),
+        (TensorSpec("best", DTYPES["INT64"], (None,)), TensorSpec("scores", DTYPES["FP32"], (None, 2))),
+    )
+
+    class Original:
+        def __init__(self):
+            self.signature = signature
+
+        def predict(self, inputs):
+            return np.full(len(inputs[0]), 0), inputs[0]
+
+    def other(inputs):
+        return np.where(np.isnan(inputs[0]).any(axis=1), 1, 0), inputs[0]
+
+    rows = np.array([[0.0, 1.0], [np.nan, 1.0]] * 20, np.float32)
+    assert verify(Original(), other, [Group("missing", "usual", (rows,))]).ok
+    assert not verify(Original(), other, [Group("sample", "real", (rows,))]).ok
