@@ -18,6 +18,7 @@ import msgspec
 from modelyard.core.errors import CorruptFile, MissingFile
 from modelyard.formats.inflate import compression_of, peek
 from modelyard.formats.names import SKOPS_REVIEWED, sort_of
+from modelyard.formats.nets import look
 from modelyard.formats.onnx_walk import NotProtobuf, survey
 from modelyard.formats.pickle_facts import PickleFacts, WalkLimits
 from modelyard.formats.pickle_walk import walk_pickle
@@ -72,6 +73,8 @@ def audit(path: Path, sniffed: Sniffed) -> Audit:
         CorruptFile: its content is not what was sniffed.
     """
     try:
+        if sniffed.format in look.FORMATS:
+            return _network(path, sniffed)
         with open(path, "rb") as stream:
             size = stream.seek(0, io.SEEK_END)
             stream.seek(0)
@@ -84,6 +87,33 @@ def audit(path: Path, sniffed: Sniffed) -> Audit:
         raise MissingFile(f"{path} cannot be read: {error.strerror}") from error
     except OSError as error:
         raise CorruptFile(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _network(path: Path, sniffed: Sniffed) -> Audit:
+    found = look.look(path, sniffed.format)
+    sorts: dict[str, list[str]] = {"known": [], "unknown": [], "dangerous": [], "code": []}
+    for name in found.imports:
+        own = name.partition(".")[0] in ("torch", "__torch__")
+        sorts["known" if own else sort_of(name)].append(name)
+    findings = list(found.findings)
+    if sorts["dangerous"]:
+        findings.append(
+            f"it asks for {_some(sorts['dangerous'])}, which no model needs: do not trust this file"
+        )
+    if sorts["unknown"] or sorts["code"]:
+        findings.append(
+            f"it needs packages that are not known here: {_some(sorts['unknown'] + sorts['code'])}"
+        )
+    return Audit(
+        found.size_bytes,
+        sniffed.safe,
+        found.complete,
+        tuple(sorts["known"]),
+        tuple(sorts["unknown"] + sorts["code"]),
+        tuple(sorts["dangerous"]),
+        tuple(findings),
+        found.facts,
+    )
 
 
 def _onnx(path: Path, stream: BinaryIO, size: int) -> Audit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 import zipfile
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.core.errors import BadInput, CorruptFile, UnknownFormat, UnsafeFile
+from modelyard.formats.audit import audit
 from modelyard.formats.nets.lines import in_order, line_of, read_line, read_lines
 from modelyard.formats.nets.savedmodel_facts import signatures_of
 from modelyard.formats.sniff import sniff
@@ -122,3 +124,35 @@ def test_two_lines_of_one_name_and_too_many_lines() -> None:
     assert [one.name for one in in_order(two, ["x", "y"])] == ["b", "a"]
     with pytest.raises(BadInput, match="the model takes x"):
         in_order(two, ["x"])
+
+
+@pytest.mark.parametrize("name", ["torch", "torchscript", "pt2"])
+def test_the_pickles_of_an_archive_are_read_for_names(name: str, tmp_path: Path) -> None:
+    mark = {"torchscript": "m/constants.pkl", "pt2": "m/archive_format"}.get(name)
+    path = tmp_path / "model.pt"
+    with zipfile.ZipFile(path, "w") as made:
+        made.writestr("m/data.pkl", b"\x80\x02cos\nsystem\nq\x00ctorch\nFloatStorage\nq\x01.")
+        if mark:
+            made.writestr(mark, b"\x80\x02).")
+    found = audit(path, sniff(path))
+    assert found.dangerous == ("os.system",)
+    assert found.known == ("torch.FloatStorage",)
+
+
+def test_lambda_layers_are_seen_without_keras(tmp_path: Path) -> None:
+    path = tmp_path / "model.keras"
+    layers = [
+        {"class_name": "Lambda", "config": {"name": "doubling", "function": {"class_name": "__lambda__"}}}
+    ]
+    with zipfile.ZipFile(path, "w") as made:
+        made.writestr("metadata.json", "{}")
+        made.writestr("config.json", json.dumps({"config": {"layers": layers}}))
+        made.writestr("model.weights.h5", b"")
+    assert any("doubling are Lambda layers" in text for text in audit(path, sniff(path)).findings)
+
+
+def test_a_folder_is_looked_at(tmp_path: Path) -> None:
+    with zipfile.ZipFile(Path(__file__).parent / "data" / "saved_model_two.zip") as kept:
+        kept.extractall(tmp_path)
+    found = audit(tmp_path / "two", sniff(tmp_path / "two"))
+    assert dict(found.facts)["signatures"] == "serving_default, raw"

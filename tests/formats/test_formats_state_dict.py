@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from roads import cut, prepared, served, shapes
 from safetensors.torch import save_file
 
-from modelyard.console.cli.main import main
+from modelyard.console.cli.main import cli
 from modelyard.core.errors import CorruptFile, MissingExtra, NotConvertible
 
 LINE = ["x:float32[N,4]"]
@@ -181,6 +181,6 @@ def test_the_command_line_takes_a_file_of_code(files, tmp_path, monkeypatch):
         "--input",
         LINE[0],
     ]
-    done = CliRunner().invoke(main, [*words, "--native"], catch_exceptions=False)
+    done = CliRunner().invoke(cli, [*words, "--native"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert "Small (PyTorch weights or module)" in done.output

@@ -160,7 +160,7 @@ def test_wrong_lines_and_wrong_files(files, tmp_path):
         prepared(cut(files / "traced.pt", tmp_path / "cut.pt"), tmp_path, input=[LINE])
     with zipfile.ZipFile(files / "traced.pt") as whole, zipfile.ZipFile(tmp_path / "damaged.pt", "w") as copy:
         for name in whole.namelist():
-            copy.writestr(name, b"def forward(" if name.endswith("__torch__.py") else whole.read(name))
+            copy.writestr(name, b"def forward(" if name.endswith(".py") else whole.read(name))
     with pytest.raises(CorruptFile, match="no TorchScript file that can be read"):
         prepared(tmp_path / "damaged.pt", tmp_path, input=[LINE])
     renamed = tmp_path / "renamed.onnx"

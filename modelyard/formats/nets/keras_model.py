@@ -21,11 +21,12 @@ from modelyard.core.tensor import dtype_of
 from modelyard.formats.nets.asked import NO_SAMPLE, inputs_asked, stated
 from modelyard.formats.nets.code import given
 from modelyard.formats.nets.extras import extra
+from modelyard.formats.nets.look import lambdas
 from modelyard.formats.nets.network import Network, study
 from modelyard.formats.nets.torch_arrays import array_of, export_traced, named, tensors_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from modelyard.core.tensor import Array
     from modelyard.formats.opened import Ask
@@ -50,10 +51,10 @@ def load_keras(path: str, ask: Ask) -> tuple[Network, list[str]]:
         raise NotConvertible(f"Keras computes with {keras.config.backend()} here; set KERAS_BACKEND=torch")
     config = _config(path, h5py)
     allowed = bool(ask.options.get("allow_code"))
-    lambdas = sorted(set(_lambdas(config)))
-    if lambdas and not allowed:
+    coded = sorted(set(lambdas(config)))
+    if coded and not allowed:
         raise UnsafeFile(
-            f"its layers {', '.join(lambdas[:8])} are Lambda layers, which run code out of the file; if you "
+            f"its layers {', '.join(coded[:8])} are Lambda layers, which run code out of the file; if you "
             "trust whoever made it, add --allow-code: it runs in the sandboxed child only"
         )
     given(ask)  # registers the layers that it defines
@@ -70,7 +71,7 @@ def load_keras(path: str, ask: Ask) -> tuple[Network, list[str]]:
     def export() -> bytes:
         return export_traced(_flat(model, call), signature, example)
 
-    notes = [f"runs the code of {', '.join(lambdas)} out of the file"] if lambdas else []
+    notes = [f"runs the code of {', '.join(coded)} out of the file"] if coded else []
     if ask.sample is None and ask.tensor is None:
         notes.append(NO_SAMPLE)
     facts = {
@@ -102,21 +103,6 @@ def _config(path: str, h5py: Any) -> Any:
         return json.loads(text)
     except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         raise CorruptFile(f"it is no Keras file that can be read: {_line(error)}") from error
-
-
-def _lambdas(config: Any) -> Iterator[str]:
-    """Names of the layers that carry code, wherever they are nested."""
-    waiting = [config]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, dict):
-            if node.get("class_name") in ("Lambda", "__lambda__"):
-                inner = node.get("config")
-                yield str(inner.get("name", "a lambda") if isinstance(inner, dict) else "a lambda")
-            else:
-                waiting.extend(node.values())
-        elif isinstance(node, list):
-            waiting.extend(node)
 
 
 def _load(path: str, h5py: Any, *, safe: bool) -> Any:

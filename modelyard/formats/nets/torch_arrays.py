@@ -178,20 +178,20 @@ def guarded(export: Callable[[], Any]) -> Any:
         warnings.simplefilter("ignore")
         try:
             return export()
-        except MemoryError:
-            raise
         except Exception as error:  # a plug-in call
-            said = _cause(error)
-            raise NotConvertible(f"it does not convert to ONNX: {said}") from error
+            cause = _cause(error)
+            if isinstance(cause, MemoryError):
+                raise cause from error  # a limit was met, which is said as such
+            said = " ".join(_COLOURS.sub("", str(cause)).split())[:_WORDS]
+            raise NotConvertible(f"it does not convert to ONNX: {type(cause).__name__}: {said}") from error
 
 
-def _cause(error: BaseException) -> str:
+def _cause(error: BaseException) -> BaseException:
     """The first cause; what exporters raise around it is advice to their developers."""
     seen = 0
     while (inner := error.__cause__ or error.__context__) is not None and seen < 20:
         error, seen = inner, seen + 1
-    said = " ".join(_COLOURS.sub("", str(error)).split())
-    return f"{type(error).__name__}: {said[:_WORDS]}"
+    return error
 
 
 def sized(data: bytes) -> bytes:
