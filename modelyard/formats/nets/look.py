@@ -22,13 +22,13 @@ FORMATS = frozenset(
 )
 _MEMBER_BYTES = 64 << 20
 _CALLED = {
-    "torchscript": "it holds a program of PyTorch's own language, without Python; it is run in a sandboxed child",
+    "torchscript": "it holds a program in PyTorch's own language; it is run in a sandboxed child",
     "pt2": "it holds a graph of PyTorch's operations; it is run in a sandboxed child",
     "torch": "more than weights is a pickle, which can run any code; it is opened in a sandboxed child only",
     "safetensors": "it holds numbers only; the class that uses them is named with --module",
     "keras": "it holds a description of layers; it is built in a sandboxed child",
     "keras-h5": "it holds a description of layers; it is built in a sandboxed child",
-    "savedmodel": "it holds a graph of TensorFlow's operations, which can read files; it is run in a sandboxed child",
+    "savedmodel": "it holds TensorFlow operations, which can read files; they run in a sandboxed child",
     "tflite": "it holds a graph of TensorFlow Lite's operations",
     "jax": "it holds StableHLO, compiled and run in a sandboxed child",
 }
