@@ -26,6 +26,7 @@ from modelyard.artifact.bundle import Bundle, canonical, open_bundle, unpack_row
 from modelyard.compiler.optimise import optimise
 from modelyard.compiler.proof import ROWS as PROOF_ROWS
 from modelyard.compiler.proof import prove
+from modelyard.compiler.race import Race, race
 from modelyard.compiler.recorded import Recording, record, record_agreed
 from modelyard.compiler.rehearse import Rehearsal
 from modelyard.compiler.report import CompileReport
@@ -326,6 +327,7 @@ def _prove(job: _Job, original: Original, groups: Sequence[Group]) -> _Made:
                 verdict = verify(original, rehearsal.run, groups, job.wishes.tolerance)
                 if verdict.ok:
                     recording = _recorded(job, original, rehearsal, groups)
+                found = _raced(job, original, rehearsal, groups) if verdict.ok else None
     except (NotConvertible, MissingExtra) as error:
         return _Made(CompileReport(source, "", "python", error.message))
     except CorruptFile as error:
@@ -335,8 +337,20 @@ def _prove(job: _Job, original: Original, groups: Sequence[Group]) -> _Made:
         report = CompileReport(source, "", "python", f"converting broke a limit: {error.message}")
         return _Made(report, broken=True)
     road, reason = ("onnx", "") if verdict.ok else ("python", f"the graph differs: {verdict.reason}")
-    report = CompileReport(source, "", road, reason, graph.applied, rehearsal.checked, verdict, graph.notes)
-    return _Made(report, graph.data if verdict.ok else b"", recording)
+    if found is not None and not found.graph_wins:
+        road, reason = "python", "the graph agrees, but the original is faster"
+    report = CompileReport(
+        source, "", road, reason, graph.applied, rehearsal.checked, verdict, graph.notes, found
+    )
+    return _Made(report, graph.data if road == "onnx" else b"", recording)
+
+
+def _raced(job: _Job, original: Original, rehearsal: Rehearsal, groups: Sequence[Group]) -> Race | None:
+    """Boosters are fast by themselves: which road is faster is measured."""
+    if not original.description.get("booster"):
+        return None
+    job.say("timing the graph and the original", None)
+    return race(rehearsal.time, original.predict, groups[0].inputs)
 
 
 def _recorded(

@@ -46,6 +46,7 @@ _VERSIONS = (
     *("modelyard", "numpy", "onnxruntime", "scikit-learn", "skl2onnx", "onnx", "protobuf"),
     *("torch", "onnxscript", "safetensors", "keras", "h5py", "tensorflow", "tensorflow-cpu", "tf2onnx"),
     *("openvino", "ai-edge-litert", "jax"),
+    *("onnxmltools", "xgboost", "xgboost-cpu", "lightgbm", "catboost"),
 )
 _NOT_SO = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError)
 """What reading facts and rows raises when another hand than ours wrote them."""
@@ -140,7 +141,8 @@ def keep(
     }
     bundle = write_bundle(place, facts, parts, expected=digests)
     if report.checked is not None:
-        _write_whole(_measures(place), canonical(report.checked.measures()))
+        raced = report.race.to_json() if report.race is not None else None
+        _write_whole(_measures(place), canonical({"checked": report.checked.measures(), "race": raced}))
     return bundle, report
 
 
@@ -219,9 +221,10 @@ def read_report(bundle: Bundle) -> CompileReport:
     """The report of a bundle, with what was measured on this machine, if it was made here."""
     row = bundle.facts["report"]
     try:
-        measures = json.loads(_measures(bundle.folder).read_bytes()) if row["checked"] else {}
-        return CompileReport.from_json({**row, "checked": row["checked"] and {**row["checked"], **measures}})
-    except (OSError, ValueError, TypeError):
+        measures = json.loads(_measures(bundle.folder).read_bytes()) if row["checked"] else {"checked": {}}
+        checked = row["checked"] and {**row["checked"], **measures["checked"]}
+        return CompileReport.from_json({**row, "checked": checked, "race": measures.get("race")})
+    except (OSError, ValueError, TypeError, KeyError):
         return CompileReport.from_json(row)
 
 

@@ -82,6 +82,8 @@ def audit(path: Path, sniffed: Sniffed) -> Audit:
                 return _onnx(path, stream, size)
             if sniffed.format == "skops":
                 return _skops(path, stream, size)
+            if sniffed.safe:
+                return Audit(size, True, True, (), (), (), (), (("kind", sniffed.detail),))
             return _pickle(stream, size)
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise MissingFile(f"{path} cannot be read: {error.strerror}") from error

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 READ_HERE = (
     "formats read by this release: ONNX; scikit-learn from pickle, joblib, cloudpickle or skops; PyTorch; "
-    "Keras; TensorFlow SavedModel and Lite; JAX"
+    "Keras; TensorFlow SavedModel and Lite; JAX; XGBoost (.json, .ubj); LightGBM (.txt); CatBoost (.cbm)"
+)
+
+OLD_XGBOOST = (
+    "an XGBoost model in its old binary form, which new releases of XGBoost do not read either; open it with "
+    "the release that wrote it and save it again: booster.save_model('model.json')"
 )
 
 MAGIC: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"CBM1", "a CatBoost model"),
-    (0, b"tree\nversion=", "a LightGBM model in text form"),
-    (0, b"binf", "an XGBoost model in its old binary form"),
+    (0, b"binf", OLD_XGBOOST),
     (0, b"\x93NUMPY", "a numpy array (.npy), which is rows, not a model"),
     (0, b"PAR1", "a Parquet table, which is rows, not a model"),
     (0, b"%PDF", "a PDF document"),
@@ -40,8 +43,8 @@ FOLDERS: tuple[tuple[str, str], ...] = (
 """A file in a folder, what the folder is."""
 
 TEXTS: tuple[tuple[bytes, str], ...] = (
-    (b'"learner"', "an XGBoost model (JSON or UBJSON)"),
     (b'"oblivious_trees"', "a CatBoost model in JSON form"),
+    (b'"nodeid"', "a dump of XGBoost's trees, which lacks what prediction needs; save it with save_model"),
     (b"<PMML", "a PMML model"),
     (b"<html", "a web page; the download probably failed"),
     (b"<!DOCTYPE html", "a web page; the download probably failed"),

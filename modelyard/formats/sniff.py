@@ -20,6 +20,7 @@ import msgspec
 
 from modelyard.core.errors import CorruptFile, MissingFile, UnknownFormat
 from modelyard.formats import foreign
+from modelyard.formats.boosters.marks import CutOff, recognise
 from modelyard.formats.inflate import compression_of, peek
 from modelyard.formats.nets import marks
 from modelyard.formats.onnx_walk import NotProtobuf, looks_cut_off, outline
@@ -117,6 +118,14 @@ def _sniff_stream(path: Path, stream: BinaryIO) -> Sniffed:
         return _zip(path, stream, size)
     if (net := marks.of_bytes(head)) is not None:
         return Sniffed(*net, net[0] in marks.SAFE)
+    try:
+        booster = recognise(head, stream, size)
+    except CutOff as error:
+        raise CorruptFile(
+            f"{path} starts as a model ({error}), but its end is missing; copy it again"
+        ) from error
+    if booster is not None:
+        return Sniffed(*booster, True)
     for at, magic, what in foreign.MAGIC:
         if head[at : at + len(magic)] == magic:
             raise UnknownFormat(f"{path} is {what}; {foreign.READ_HERE}")
@@ -136,7 +145,7 @@ def _sniff_stream(path: Path, stream: BinaryIO) -> Sniffed:
         raise CorruptFile(f"{path} starts as an ONNX model, but its end is missing; copy it again")
     start = head[:4096].lstrip()
     for mark, what in foreign.TEXTS:
-        if start[:1] in b"{<" and mark.lower() in start.lower():
+        if start[:1] in b"{<[" and mark.lower() in start.lower():
             raise UnknownFormat(f"{path} is {what}; {foreign.READ_HERE}")
     raise UnknownFormat(f"{path} is {_guess(head)}; {foreign.READ_HERE}")
 

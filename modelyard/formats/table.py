@@ -32,6 +32,9 @@ FORMATS: Table[Loader] = Table(
         "savedmodel": "modelyard.formats.nets.savedmodel:load_savedmodel",
         "tflite": "modelyard.formats.nets.tflite:load_tflite",
         "jax": "modelyard.formats.nets.jax_export:load_jax",
+        "xgboost": "modelyard.formats.boosters.xgboost:load",
+        "lightgbm": "modelyard.formats.boosters.lightgbm:load",
+        "catboost": "modelyard.formats.boosters.catboost:load",
     },
     "format",
 )
