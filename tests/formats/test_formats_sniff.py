@@ -78,9 +78,6 @@ def test_content_decides_whatever_the_name(tmp_path: Path, form: str, data: byte
 
 
 FOREIGN = [
-    ("catboost", b"CBM1" + b"\0" * 100, "CatBoost"),
-    ("lightgbm", b"tree\nversion=v4\nnum_class=1\n", "LightGBM"),
-    ("xgboost json", b'{"learner":{"attributes":{}}}', "XGBoost"),
     ("npy", _dumped(lambda out: np.save(out, np.zeros(3))), "numpy array"),
     ("npz", _dumped(lambda out: np.savez(out, a=np.zeros(3))), "numpy archive"),
     ("mar", _zip(**{"MAR-INF__MANIFEST_dot_json": b"{}"}), "TorchServe"),

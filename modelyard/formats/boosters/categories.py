@@ -1,7 +1,6 @@
 """Values that a booster knows by number: the numbering that its training table had.
 
-One rule: a value that training never saw gets the number that the library itself gives it, never a
-neighbour's.
+One rule: a value that training never saw never gets a neighbour's number.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ answered as ``Booster.predict`` does: with all of them.
 from __future__ import annotations
 
 import json
+import math
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
     from modelyard.formats.opened import Ask
 
 _TREES_READ = 400  # of a large ensemble; later trees split where earlier ones did
-_UNSEEN = -1.0
-"""The number that XGBoost itself gives a category that is not in its list."""
+_UNSEEN = math.nan
+"""A category that training never saw counts as missing. XGBoost 3.2 itself, given a DataFrame, takes such a
+category for the next known one in its sorted list ("mauve" for "red")."""
 
 
 def load(path: str, ask: Ask) -> tuple[BoosterModel, list[str]]:
