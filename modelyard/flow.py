@@ -42,6 +42,7 @@ from modelyard.formats.sniff import sniff
 from modelyard.kept import ROWS, Making, Manner, keep, open_version, read_graph, read_report, versions
 from modelyard.sandbox.policy import Policy
 from modelyard.sources import GRAPH_NAME, Source, read_source
+from modelyard.staged import staged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -133,6 +134,17 @@ def prepare(source: Path, wishes: Wishes, cache: Path, on_progress: Progress) ->
             or no road leads from it to a service.
     """
     on_progress("reading the file", None)
+
+    def step(path: Path, options: Mapping[str, Any]) -> Bundle:
+        return prepare(path, replace(wishes, sample=None, options=options), cache, on_progress).bundle
+
+    with staged(source, wishes.options, step) as start:
+        found = _prepare(start.place, replace(wishes, options=start.options), cache, on_progress)
+    return replace(found, source=source)
+
+
+def _prepare(source: Path, wishes: Wishes, cache: Path, on_progress: Progress) -> Prepared:
+    """Take one file or folder down the road."""
     sniffed = sniff(source)
     sample = read_rows(wishes.sample) if wishes.sample is not None else None
     given = read_source(source, sniffed)
@@ -282,7 +294,8 @@ def _native(job: _Job, original: Original, groups: Sequence[Group], made: _Made)
     """
     recording = _recorded(job, original, None, groups)
     signature = original.signature
-    if not signature.batched or signature.task != "tensor" or not groups or groups[0].rows < PROOF_ROWS:
+    unknown = signature.task == "tensor" or bool(original.description.get("function"))
+    if not signature.batched or not unknown or not groups or groups[0].rows < PROOF_ROWS:
         return replace(made, recording=recording)
     proof = prove(original.predict, groups[0].take(slice(0, PROOF_ROWS)).inputs)
     notes = () if proof.batched else (f"rows are not batched: {proof.reason}",)

@@ -36,6 +36,12 @@ ARCHIVES: tuple[tuple[str, str], ...] = (
 )
 """Part of a member's name, what the archive is; the first that is found counts."""
 
+CODE_FOLDERS: tuple[tuple[str, str, str], ...] = (
+    ("function.json", "python", "Python code"),
+    ("pipeline.json", "pipeline", "steps"),
+)
+"""A file in a folder that this program put together, format, detail."""
+
 FOLDERS: tuple[tuple[str, str], ...] = (
     ("MLmodel", "an MLflow model folder"),
     ("config.pbtxt", "a Triton model folder"),

@@ -82,6 +82,9 @@ def sniff(path: Path) -> Sniffed:
         if stat.S_ISDIR(mode):
             if (net := marks.of_folder(path)) is not None:
                 return Sniffed(*net, False)
+            for mark, name, detail in foreign.CODE_FOLDERS:
+                if (path / mark).is_file():
+                    return Sniffed(name, detail, False)
             raise _folder(path)
         if not stat.S_ISREG(mode):
             raise MissingFile(f"{path} is no ordinary file; give the path of a model file")

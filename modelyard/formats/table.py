@@ -35,6 +35,8 @@ FORMATS: Table[Loader] = Table(
         "xgboost": "modelyard.formats.boosters.xgboost:load",
         "lightgbm": "modelyard.formats.boosters.lightgbm:load",
         "catboost": "modelyard.formats.boosters.catboost:load",
+        "python": "modelyard.formats.functions.load:load",
+        "pipeline": "modelyard.formats.pipeline.chain:load",
     },
     "format",
 )

@@ -130,5 +130,5 @@ def test_wrong_files(tmp_path: Path) -> None:
         sniff(path)
     path.write_text(text.replace("num_leaves=", "num_leavez=", 1))
     # LightGBM ends its process over this one; it was the child's.
-    with pytest.raises(FileError, match="LightGBM|child failed"), opened(path):
+    with pytest.raises(FileError, match=r"LightGBM|child failed"), opened(path):
         pass

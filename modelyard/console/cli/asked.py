@@ -32,6 +32,16 @@ def asked() -> dict[str, Any]:
     return dict(found)
 
 
+def stem_of(file: Path) -> str:
+    """What to call a model of this file, or of ``file.py:function``.
+
+    >>> stem_of(Path("features.py:scale"))
+    'scale'
+    """
+    name = str(file).rpartition(":")[2]
+    return name if name.isidentifier() and ":" in str(file) else file.stem
+
+
 def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     if value:
         context.meta.setdefault(_KEY, {})[str(parameter.name)] = (
@@ -71,6 +81,20 @@ _OPTIONS = (
         callback=_keep_module,
         metavar="MODULE:CLASS",
         help="The class that weights belong to, or code that layers need: pkg.mod:Class or file.py:Class.",
+    ),
+    click.option(
+        "--pre",
+        expose_value=False,
+        callback=_keep,
+        metavar="FILE.py:FUNCTION",
+        help="A function before the model: what it takes is what the service takes.",
+    ),
+    click.option(
+        "--post",
+        expose_value=False,
+        callback=_keep,
+        metavar="FILE.py:FUNCTION",
+        help="A function after the model: what it answers is what the service answers.",
     ),
     click.option(
         "--signature",

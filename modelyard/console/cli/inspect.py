@@ -45,8 +45,7 @@ def inspect(
     as_json: bool,
 ) -> int:
     """Say what FILE is, what it takes and gives, what is unsafe in it, and how it would be served."""
-    sniffed = sniff(file)
-    found = audit(file, sniffed)
+    sniffed, found = _looked_at(file)
     prepared = None
     if not static and not found.dangerous:
         progress = ProgressLine()
@@ -57,6 +56,15 @@ def inspect(
             progress.close()
     click.echo(_as_json(sniffed, found, prepared) if as_json else _as_text(file, sniffed, found, prepared))
     return 77 if found.dangerous else 0
+
+
+def _looked_at(file: Path) -> tuple[Sniffed, Audit]:
+    """What the file is; of Python code and pipelines there is nothing to say before they are opened."""
+    if file.suffix == ".toml" or (not file.exists() and ":" in str(file)) or file.suffix == ".py":
+        finding = "it is code of yours and whatever it imports; it runs in a sandboxed child only"
+        return Sniffed("python", "Python code", False), Audit(0, False, True, (), (), (), (finding,), ())
+    sniffed = sniff(file)
+    return sniffed, audit(file, sniffed)
 
 
 def _as_json(sniffed: Sniffed, found: Audit, prepared: Prepared | None) -> str:

@@ -12,7 +12,7 @@ from time import monotonic
 import click
 
 from modelyard.console.cli.announce import describe_road, example_line
-from modelyard.console.cli.asked import asked, asks
+from modelyard.console.cli.asked import asked, asks, stem_of
 from modelyard.console.cli.listening import listening_options
 from modelyard.console.text import ProgressLine
 from modelyard.core.ref import check_name, name_of_file
@@ -55,7 +55,7 @@ def serve(
         datefmt="%H:%M:%S",
         stream=sys.stderr,
     )
-    model = name_of_file(file.stem) if name is None else check_name(name)
+    model = name_of_file(stem_of(file)) if name is None else check_name(name)
     wishes = Wishes(sample, native, trust, OpenLimits(open_seconds, open_mb << 20), options=asked())
     progress = ProgressLine()
     prepared: list[Prepared] = []
