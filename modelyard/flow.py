@@ -86,6 +86,7 @@ class Wishes:
         tolerance: how close the compiled graph must come.
         options: what else was said of the file, plain JSON values, see ``formats.opened.Ask``.
         trusted_types: types that a skops file may build besides the reviewed ones.
+        graph: take a graph that verifies even where the original is faster.
     """
 
     sample: Path | None = None
@@ -95,6 +96,7 @@ class Wishes:
     tolerance: Tolerance = field(default_factory=Tolerance)
     options: Mapping[str, Any] = field(default_factory=dict)
     trusted_types: tuple[str, ...] = ()
+    graph: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,7 +352,7 @@ def _prove(job: _Job, original: Original, groups: Sequence[Group]) -> _Made:
         report = CompileReport(source, "", "python", f"converting broke a limit: {error.message}")
         return _Made(report, broken=True)
     road, reason = ("onnx", "") if verdict.ok else ("python", f"the graph differs: {verdict.reason}")
-    if found is not None and not found.graph_wins:
+    if found is not None and not found.graph_wins and not job.wishes.graph:
         road, reason = "python", "the graph agrees, but the original is faster"
     report = CompileReport(
         source, "", road, reason, graph.applied, rehearsal.checked, verdict, graph.notes, found
@@ -410,6 +412,7 @@ def _key(given: Source, sniffed: Sniffed, wishes: Wishes) -> str:
         "source": dict(given.digests),
         "format": sniffed.format,
         "native": wishes.native,
+        "graph": wishes.graph,
         "options": dict(wishes.options),
         "trusted_types": list(wishes.trusted_types),
         "memory_bytes": wishes.limits.memory_bytes,

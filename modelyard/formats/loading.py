@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelyard.core.errors import CorruptFile, FileError, MissingExtra, NotConvertible, UnsafeFile
 from modelyard.formats.boosters.wrappers import unwrapped
+from modelyard.formats.extras import way_to
 from modelyard.formats.names import SKOPS_REVIEWED
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def guarded(load: Callable[[], Any]) -> tuple[Any, list[str]]:
         except ModuleNotFoundError as error:
             raise MissingExtra(
                 f"the file needs the Python module {error.name!r}, which is not installed here; "
-                "install the package it comes from"
+                f"{way_to(error.name or '')}"
             ) from error
         except AttributeError as error:
             raise NotConvertible(_not_found(error)) from error

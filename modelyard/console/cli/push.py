@@ -9,7 +9,7 @@ import click
 
 from modelyard.client.admin import AdminClient
 from modelyard.console.cli.announce import describe_road
-from modelyard.console.cli.asked import asked, asks
+from modelyard.console.cli.asked import asked, asks, stem_of
 from modelyard.console.cli.yard_options import JSON, Where, where_options
 from modelyard.console.cli.yard_text import facts, say_json, size
 from modelyard.console.text import ProgressLine
@@ -52,7 +52,7 @@ def push(
 
     It carries no traffic until it is released.
     """
-    model = name_of_file(file.stem) if name is None else check_name(name)
+    model = name_of_file(stem_of(file)) if name is None else check_name(name)
     wishes = Wishes(sample, native, trust, OpenLimits(open_seconds, open_mb << 20), options=asked())
     progress = ProgressLine()
     try:

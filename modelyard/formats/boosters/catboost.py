@@ -14,6 +14,7 @@ from modelyard.core.errors import CorruptFile, NotConvertible
 from modelyard.formats.boosters.model import BoosterModel, Trees
 from modelyard.formats.estimator.answers import one_line
 from modelyard.formats.estimator.columns import VALUES_KEPT, Column
+from modelyard.formats.extras import needed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +40,8 @@ def load(path: str, ask: Ask) -> tuple[BoosterModel, list[str]]:
         CorruptFile: it is damaged.
         NotConvertible: it takes text or embedding columns, or its objective has no answer a row.
     """
-    import catboost
+    with needed("a CatBoost model"):
+        import catboost
 
     model = catboost.CatBoost()
     try:

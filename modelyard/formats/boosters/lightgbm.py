@@ -20,6 +20,7 @@ from modelyard.formats.boosters.model import BoosterModel, Trees
 from modelyard.formats.boosters.onnxml import TARGET_OPSET, float_input
 from modelyard.formats.estimator.answers import one_line
 from modelyard.formats.estimator.columns import VALUES_KEPT, Column
+from modelyard.formats.extras import needed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,7 +39,8 @@ def load(path: str, ask: Ask) -> tuple[BoosterModel, list[str]]:
     Raises:
         CorruptFile: it is damaged.
     """
-    import lightgbm
+    with needed("a LightGBM model"):
+        import lightgbm
 
     del ask
     text = Path(path).read_text("utf-8", "replace")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modelyard.core.errors import ModelFailed, NotConvertible
+from modelyard.core.errors import MissingExtra, ModelFailed, NotConvertible
 from modelyard.core.profile import Profile
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensor import DTYPES
@@ -21,6 +21,7 @@ from modelyard.formats.boosters.zipmap import without_zipmap
 from modelyard.formats.estimator.answers import Plan, apart_from, one_line
 from modelyard.formats.estimator.ends import fit_ends
 from modelyard.formats.estimator.feed import Feed
+from modelyard.formats.extras import needed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -131,7 +132,10 @@ class BoosterModel:
         if self._trees.codes:
             raise NotConvertible("its categories are numbered before the trees see them; ONNX trees are not")
         try:
-            proto = self._trees.graph()
+            with needed("conversion to ONNX"):
+                proto = self._trees.graph()
+        except MissingExtra:
+            raise
         except Exception as error:
             # A plug-in call: converters raise whatever they like.
             raise NotConvertible(f"the ONNX converter refused: {one_line(error)}") from error

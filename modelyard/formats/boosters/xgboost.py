@@ -20,6 +20,7 @@ from modelyard.formats.boosters.model import BoosterModel, Trees
 from modelyard.formats.boosters.onnxml import TARGET_OPSET, float_input
 from modelyard.formats.estimator.answers import one_line
 from modelyard.formats.estimator.columns import VALUES_KEPT, Column
+from modelyard.formats.extras import needed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +42,8 @@ def load(path: str, ask: Ask) -> tuple[BoosterModel, list[str]]:
         CorruptFile: it is damaged.
         NotConvertible: an objective of the program that trained it.
     """
-    import xgboost
+    with needed("an XGBoost model"):
+        import xgboost
 
     del ask
     booster = xgboost.Booster({"nthread": 1})

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modelyard.core.errors import CorruptFile, MissingExtra, ModelFailed, NotConvertible, UnsafeFile
+from modelyard.core.errors import BadInput, CorruptFile, MissingExtra, ModelFailed, NotConvertible, UnsafeFile
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensor import DTYPES
 from modelyard.formats.estimator.answers import one_line
+from modelyard.formats.extras import way_to
 from modelyard.formats.fit import to_inputs
 from modelyard.formats.functions.hints import Parameter, parameters
 from modelyard.formats.functions.model import PROBE_ROWS, FunctionModel, made_rows, profile_of
@@ -52,7 +53,7 @@ def load(path: str, ask: Ask) -> tuple[FunctionModel, list[str]]:
     probe = [array[:PROBE_ROWS] for array in rows] if rows is not None else made_rows(specs)
     try:
         model = FunctionModel(function, what, known, probe, profile_of(specs, rows or probe))
-    except ModelFailed as error:
+    except (ModelFailed, BadInput) as error:
         hint = "" if rows is not None else "; give some real rows with --sample rows.csv"
         raise NotConvertible(f"it does not answer probing rows: {error.message}{hint}") from error
     return model, notes
@@ -98,8 +99,8 @@ def _after(
     specs = [spec for one in known if (spec := one.spec) is not None]
     try:
         return FunctionModel(function, what, known, probe, profile_of(specs, probe))
-    except ModelFailed as error:
-        raise NotConvertible(f"it does not take what the step before answers: {error.message}") from error
+    except (ModelFailed, BadInput) as error:
+        raise NotConvertible(f"{what} does not take what the step before answers: {error.message}") from error
 
 
 def _with_dict(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
@@ -146,15 +147,13 @@ def _module(folder: Path, file: str) -> Any:
         os.chdir(folder)
     sys.path.insert(0, str(folder))
     name = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-    if "." not in name and name in sys.modules:
-        # A file called like a module that Python itself has loaded.
-        del sys.modules[name]
+    _forget(folder)
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise MissingExtra(
             f"{file} imports {error.name!r}, which is not installed here and not beside it; "
-            "install the package it comes from"
+            f"{way_to(error.name or '')}"
         ) from error
     except PermissionError as error:
         raise UnsafeFile(
@@ -165,6 +164,16 @@ def _module(folder: Path, file: str) -> Any:
         raise NotConvertible(
             f"{file} failed while it was imported: {type(error).__name__}: {one_line(error)}"
         ) from error
+
+
+def _forget(folder: Path) -> None:
+    """Modules of the same names that came from elsewhere: another step's, or Python's own."""
+    for path in folder.iterdir():
+        known = getattr(sys.modules.get(path.stem), "__file__", None)
+        if known is not None and folder not in Path(known).parents:
+            own = [name for name in sys.modules if name.partition(".")[0] == path.stem]
+            for name in own:
+                del sys.modules[name]
 
 
 def _built(kind: type, what: str) -> Any:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modelyard.core.errors import BadConfig, ModelFailed, NotConvertible
+from modelyard.core.errors import BadConfig, BadInput, ModelFailed, NotConvertible
 from modelyard.core.profile import ColumnProfile, Profile
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.formats.estimator.convert import convert
@@ -22,7 +22,7 @@ from modelyard.formats.pipeline.plan import Part, read_parts
 from modelyard.formats.rows import Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from modelyard.core.tensor import Array
 
@@ -187,7 +187,7 @@ def load(path: str, ask: Ask) -> tuple[Chain, list[str]]:
             held.update(zip((spec.name for spec in inputs), _first_rows(link, ask), strict=True))
         try:
             run(link, held)
-        except ModelFailed as error:
+        except (ModelFailed, BadInput) as error:
             raise NotConvertible(
                 f"step {part.name!r} does not answer probing rows: {error.message}; "
                 "give some real ones with --sample rows.csv"
@@ -206,13 +206,10 @@ def _opened(
     from modelyard.formats.table import FORMATS
 
     place = folder / part.path
-    if part.format == "python" and before and not part.inputs:
-        upstream = [
-            (spec, held[f"{before[-1].name}.{spec.name}"]) for spec in before[-1].model.signature.outputs
-        ]
-        model, order = after(place, tuple(upstream))
-        names = [f"{before[-1].name}.{upstream[at][0].name}" for at in order]
-        return Link(part.name, model, tuple(names)), []
+    if part.format == "python" and before:
+        sources, upstream = _upstream(part, before, held)
+        model, order = after(place, upstream)
+        return Link(part.name, model, tuple(sources[at] for at in order)), []
     if part.format == "onnx" and part.signature is not None:
         return _linked(part, GraphStep(place, Signature.from_json(part.signature)), before), []
     sample = _sample(part) or (ask.sample if ask is not None else None)
@@ -220,6 +217,26 @@ def _opened(
     found, notes = FORMATS.load(part.format)(str(place), Ask((), part.options, sample, tensor))
     opened = found if isinstance(found, OpenedModel) else study(found, sample)
     return _linked(part, opened, before), notes
+
+
+def _upstream(
+    part: Part, before: Sequence[Link], held: dict[str, Array]
+) -> tuple[list[str], tuple[tuple[TensorSpec, Array], ...]]:
+    """What a function is given: the outputs of the step before, or those that were named, by its own names."""
+    known = {f"{link.name}.{spec.name}": spec for link in before for spec in link.model.signature.outputs}
+    last = before[-1]
+    said = part.inputs or {spec.name: f"{last.name}.{spec.name}" for spec in last.model.signature.outputs}
+    _check_known(part, said.values(), known)
+    found = [(replace(known[source], name=name), held[source]) for name, source in said.items()]
+    return list(said.values()), tuple(found)
+
+
+def _check_known(part: Part, sources: Iterable[str], known: Collection[str]) -> None:
+    missing = next((source for source in sources if source not in known), None)
+    if missing is not None:
+        raise BadConfig(
+            f"step {part.name!r} takes {missing!r}, which no earlier step gives; there are {', '.join(known)}"
+        )
 
 
 def _linked(part: Part, model: Studied | OpenedModel, before: Sequence[Link]) -> Link:
@@ -243,10 +260,8 @@ def _linked(part: Part, model: Studied | OpenedModel, before: Sequence[Link]) ->
                 f"step {part.name!r} takes {spec.name!r}, and the step before gives {', '.join(names)}; "
                 f'say which with inputs = {{ {spec.name} = "step.output" }}'
             )
-    known = {f"{link.name}.{spec.name}" for link in before for spec in link.model.signature.outputs}
-    missing = next((source for source in sources if source not in known), None)
-    if missing is not None:
-        raise BadConfig(f"step {part.name!r} takes {missing!r}, which no earlier step gives")
+    known = [f"{link.name}.{spec.name}" for link in before for spec in link.model.signature.outputs]
+    _check_known(part, sources, known)
     return Link(part.name, model, tuple(sources))
 
 
