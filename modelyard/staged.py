@@ -18,7 +18,9 @@ import msgspec
 
 from modelyard.artifact.bundle import unpack_rows
 from modelyard.core.errors import BadConfig
+from modelyard.formats.containers.unpack import unpack
 from modelyard.formats.pipeline.plan import MARK, Part, Parts, Plan, Step, checked, read_toml
+from modelyard.formats.sniff import sniff
 from modelyard.gathered import find_code, gather
 from modelyard.kept import SAMPLE
 
@@ -67,7 +69,8 @@ def staged(source: Path, options: Mapping[str, Any], prepare: PrepareStep) -> It
         plan = _around(source, around, rest, is_code=code is not None)
     elif source.suffix == ".toml" and source.is_file():
         plan = read_toml(source)
-    if plan is None and code is None:
+    archive = plan is None and code is None and source.is_file() and sniff(source).format == "mar"
+    if plan is None and code is None and not archive:
         yield Staged(source, rest)
         return
     with tempfile.TemporaryDirectory(prefix="modelyard-") as temporary:
@@ -80,6 +83,8 @@ def staged(source: Path, options: Mapping[str, Any], prepare: PrepareStep) -> It
             rest = {}
         elif code is not None:
             gather(code, folder)
+        else:
+            unpack(source, folder)
         yield Staged(folder, rest)
 
 

@@ -33,6 +33,8 @@ _Sorts: TypeAlias = dict[str, list[str]]
 _INFLATED_BYTES = 64 << 20
 _SCHEMA_BYTES = 32 << 20
 _SHOWN = 12
+_PICKLES = ("pickle", "joblib", "cloudpickle")
+_HELD = "it can bring code of its own; it is opened in a sandboxed child only"
 _GLOBAL = re.compile(rb"[ci]([A-Za-z_][\w.]{0,100})\n([A-Za-z_][\w.]{0,100})\n")
 _PAIR = re.compile(
     rb"\x8c(.)([A-Za-z_][\w.]{0,100})(?:\x94)?\x8c(.)([A-Za-z_][\w.]{0,100})(?:\x94)?\x93", re.DOTALL
@@ -72,6 +74,8 @@ def audit(path: Path, sniffed: Sniffed) -> Audit:
         MissingFile: the file has gone, or may not be read.
         CorruptFile: its content is not what was sniffed.
     """
+    if path.is_dir():
+        return Audit(0, False, True, (), (), (), (_HELD,), ())
     try:
         if sniffed.format in look.FORMATS:
             return _network(path, sniffed)
@@ -84,6 +88,8 @@ def audit(path: Path, sniffed: Sniffed) -> Audit:
                 return _skops(path, stream, size)
             if sniffed.safe:
                 return Audit(size, True, True, (), (), (), (), (("kind", sniffed.detail),))
+            if sniffed.format not in _PICKLES:
+                return Audit(size, False, True, (), (), (), (_HELD,), ())
             return _pickle(stream, size)
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise MissingFile(f"{path} cannot be read: {error.strerror}") from error

@@ -27,7 +27,6 @@ MAGIC: tuple[tuple[int, bytes, str], ...] = (
 """Offset, bytes, what it is."""
 
 ARCHIVES: tuple[tuple[str, str], ...] = (
-    ("MAR-INF/MANIFEST.json", "a TorchServe archive (.mar)"),
     ("saved_model.pb", "a zipped TensorFlow SavedModel; unpack it first"),
     (".onnx", "a zip archive with an ONNX file in it; unpack it first"),
     (".pkl", "a zip archive with a pickle in it; unpack it first"),
@@ -39,11 +38,12 @@ ARCHIVES: tuple[tuple[str, str], ...] = (
 CODE_FOLDERS: tuple[tuple[str, str, str], ...] = (
     ("function.json", "python", "Python code"),
     ("pipeline.json", "pipeline", "steps"),
+    ("MLmodel", "mlflow", "MLflow model folder"),
+    ("MAR-INF/MANIFEST.json", "mar", "TorchServe archive"),
 )
-"""A file in a folder that this program put together, format, detail."""
+"""A file in a folder, format, detail."""
 
 FOLDERS: tuple[tuple[str, str], ...] = (
-    ("MLmodel", "an MLflow model folder"),
     ("config.pbtxt", "a Triton model folder"),
 )
 """A file in a folder, what the folder is."""

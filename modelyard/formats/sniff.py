@@ -51,6 +51,8 @@ BAD_ZIP = (
     msgspec.DecodeError,
 )
 """What zipfile and the decompressors raise for bytes that they do not like."""
+MAR = "MAR-INF/MANIFEST.json"
+"""What every TorchServe archive holds."""
 _SMALL = WalkLimits(opcodes=20_000, globals=1000)
 
 
@@ -181,6 +183,8 @@ def _zip(path: Path, stream: BinaryIO, size: int) -> Sniffed:
                     start = member.read(1 << 16)
                 if b'"__class__"' in start or b'"__loader__"' in start:
                     return Sniffed("skops", "skops archive", False)
+            if MAR in names:
+                return Sniffed("mar", "TorchServe archive", False)
             net = marks.of_archive(path, archive.infolist(), size)
     except (
         zipfile.BadZipFile,

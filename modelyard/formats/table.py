@@ -36,6 +36,8 @@ FORMATS: Table[Loader] = Table(
         "lightgbm": "modelyard.formats.boosters.lightgbm:load",
         "catboost": "modelyard.formats.boosters.catboost:load",
         "python": "modelyard.formats.functions.load:load",
+        "mar": "modelyard.formats.containers.mar:load",
+        "mlflow": "modelyard.formats.containers.mlflow:load",
         "pipeline": "modelyard.formats.pipeline.chain:load",
     },
     "format",

@@ -97,8 +97,8 @@ def _parameter(name: str, hint: Any, what: str) -> Parameter:
         dtype = told.dtype.name if told is not None else _array_dtype(inner)
         return Parameter(name, "array", np.ndarray, dtype, told)
     raise NotConvertible(
-        f"{what}: parameter {name!r} is hinted {_shown(hint)}, which no tensor carries; hint float, int, bool, "
-        'str, list[float] or Annotated[numpy.ndarray, "float32[N,4]"]'
+        f"{what}: parameter {name!r} is hinted {_shown(hint)}, which no tensor carries; hint float, int, "
+        'bool, str, list[float] or Annotated[numpy.ndarray, "float32[N,4]"]'
     )
 
 

@@ -222,7 +222,7 @@ def _opened(
 def _upstream(
     part: Part, before: Sequence[Link], held: dict[str, Array]
 ) -> tuple[list[str], tuple[tuple[TensorSpec, Array], ...]]:
-    """What a function is given: the outputs of the step before, or those that were named, by its own names."""
+    """What a function is given: the outputs of the step before, or those that were named for it."""
     known = {f"{link.name}.{spec.name}": spec for link in before for spec in link.model.signature.outputs}
     last = before[-1]
     said = part.inputs or {spec.name: f"{last.name}.{spec.name}" for spec in last.model.signature.outputs}
