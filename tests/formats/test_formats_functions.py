@@ -89,12 +89,14 @@ def test_a_name_chooses_and_a_missing_one_is_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_module_is_found_without_importing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path, "shop/__init__.py", "raise_here = __import__('os').environ.get('HOME')\n")
+    # A child has no environment of ours: this raises only where nothing may be imported.
+    monkeypatch.setenv("MODELYARD_TESTING_HERE", "1")
+    write(tmp_path, "shop/__init__.py", "import os\nassert 'MODELYARD_TESTING_HERE' not in os.environ\n")
     write(tmp_path, "shop/rates.py", "TAX = 0.5\n")
     write(
         tmp_path,
         "shop/price.py",
-        "from . import rates\nfrom shop.rates import TAX\n\ndef gross(net: float):\n    return net * (1 + TAX)\n",
+        "from . import rates\nfrom shop.rates import TAX\n\ndef gross(net: float):\n    return net * (1 + TAX)",
     )
     write(tmp_path, "shop/other.py", "x = 1\n")
     monkeypatch.chdir(tmp_path)

@@ -70,7 +70,11 @@ def test_a_custom_handler(tmp_path: Path) -> None:
 
 
 def test_a_function_named_in_the_manifest(tmp_path: Path) -> None:
-    text = "def serve(data, context):\n    return [context.manifest['model']['modelName'] + row['body'].decode() for row in data]\n"
+    text = """
+def serve(data, context):
+    name = context.manifest["model"]["modelName"]
+    return [name + row["body"].decode() for row in data]
+"""
     path = archive(tmp_path / "f.mar", {"handler.py": text}, handler="handler.py:serve")
     assert answers(prepared(path, tmp_path), texts("!"))[0].tolist() == [b"adder!"]
 

@@ -196,7 +196,7 @@ def _entry(module: Any, entry: str, context: Context) -> Callable[..., Any]:
     found = getattr(module, entry, None)
     if inspect.isfunction(found):
         return found
-    kinds = [
+    kinds: list[Any] = [
         kind
         for kind in vars(module).values()
         if inspect.isclass(kind) and kind.__module__ == module.__name__ and hasattr(kind, "handle")

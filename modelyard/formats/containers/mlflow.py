@@ -19,6 +19,7 @@ from modelyard.formats.estimator.study import Sample, study
 from modelyard.formats.extras import FRAMEWORKS, needed
 from modelyard.formats.opened import Ask, OpenedModel
 from modelyard.formats.pipeline.graph import GraphStep
+from modelyard.formats.table import FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,13 +51,14 @@ def load(path: str, ask: Ask) -> tuple[OpenedModel, list[str]]:
     sample = ask.sample or _example(folder, told)
     inner, notes = _inner(folder, name, flavors[name], replace(ask, sample=sample))
     model = inner if isinstance(inner, OpenedModel) else study(inner, sample)
+    asked = _requirements(folder)
     facts = {
         "flavor": name,
-        "requirements": _requirements(folder),
+        "requirements": asked,
         "mlflow_version": told.get("mlflow_version"),
     }
     columns = _columns(told)
-    return Imported(model, inner, columns, facts), [*notes, *_differences(facts["requirements"])]
+    return Imported(model, inner, columns, facts), [*notes, *_differences(asked)]
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -85,9 +87,6 @@ def _none_of(flavors: Mapping[str, Any]) -> str:
 
 
 def _inner(folder: Path, name: str, flavor: Mapping[str, Any], ask: Ask) -> tuple[Any, list[str]]:
-    # By name: the table has this very module as a row.
-    from modelyard.formats.table import FORMATS
-
     path = _below(folder, flavor.get(_DATA.get(name, "data")))
     if name == "pytorch" and path.is_dir():
         path = _below(folder, f"{path.relative_to(folder)}/model.pth")

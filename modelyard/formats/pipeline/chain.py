@@ -20,6 +20,7 @@ from modelyard.formats.pipeline.fuse import fused
 from modelyard.formats.pipeline.graph import GraphStep
 from modelyard.formats.pipeline.plan import Part, read_parts
 from modelyard.formats.rows import Rows
+from modelyard.formats.table import FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -202,9 +203,6 @@ def _opened(
     folder: Path, part: Part, before: Sequence[Link], held: dict[str, Array], ask: Ask | None
 ) -> tuple[Link, list[str]]:
     """One step, and where its inputs come from."""
-    # By name: the table has this very module as a row.
-    from modelyard.formats.table import FORMATS
-
     place = folder / part.path
     if part.format == "python" and before:
         sources, upstream = _upstream(part, before, held)
