@@ -96,7 +96,12 @@ def test_a_module_is_found_without_importing_it(tmp_path: Path, monkeypatch: pyt
     write(
         tmp_path,
         "shop/price.py",
-        "from . import rates\nfrom shop.rates import TAX\n\ndef gross(net: float):\n    return net * (1 + TAX)",
+        """
+        from . import rates
+        from shop.rates import TAX
+        def gross(net: float) -> float:
+            return net * (1 + TAX)
+        """,
     )
     write(tmp_path, "shop/other.py", "x = 1\n")
     monkeypatch.chdir(tmp_path)
