@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import platform
 import tempfile
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ from modelyard.compiler.recorded import Recording, record, record_agreed
 from modelyard.compiler.rehearse import Rehearsal
 from modelyard.compiler.report import CompileReport
 from modelyard.compiler.rows import probe_rows
-from modelyard.compiler.verify import Tolerance, verify
+from modelyard.compiler.verify import verify
 from modelyard.core.digest import sha256_of
 from modelyard.core.errors import ChildFailed, CorruptFile, MissingExtra, MissingFile, NotConvertible
 from modelyard.core.signature import Signature
@@ -40,9 +40,9 @@ from modelyard.formats.original import Original
 from modelyard.formats.rows import read_rows
 from modelyard.formats.sniff import sniff
 from modelyard.kept import ROWS, Making, Manner, keep, open_version, read_graph, read_report, versions
-from modelyard.sandbox.policy import Policy
 from modelyard.sources import GRAPH_NAME, Source, read_source
 from modelyard.staged import staged
+from modelyard.wishes import OpenLimits, Wishes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -60,43 +60,6 @@ if TYPE_CHECKING:
 __all__ = ("OpenLimits", "Prepared", "Wishes", "open_runtime", "open_version", "prepare", "rehearse_version")
 
 EXAMPLE_ROWS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class OpenLimits:
-    """What a child of the road may use: seconds from start to end, and bytes of memory."""
-
-    wall_s: float = 180.0
-    memory_bytes: int = 4 << 30
-
-    def policy(self) -> Policy:
-        """The same as a sandbox policy."""
-        return Policy(memory_bytes=self.memory_bytes, cpu_s=self.wall_s, wall_s=self.wall_s)
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What the operator asked for.
-
-    Args:
-        sample: a file of real rows to verify on.
-        native: serve the original; do not convert.
-        trust: go on where this kernel cannot confine a child.
-        limits: what a child may use.
-        tolerance: how close the compiled graph must come.
-        options: what else was said of the file, plain JSON values, see ``formats.opened.Ask``.
-        trusted_types: types that a skops file may build besides the reviewed ones.
-        graph: take a graph that verifies even where the original is faster.
-    """
-
-    sample: Path | None = None
-    native: bool = False
-    trust: bool = False
-    limits: OpenLimits = field(default_factory=OpenLimits)
-    tolerance: Tolerance = field(default_factory=Tolerance)
-    options: Mapping[str, Any] = field(default_factory=dict)
-    trusted_types: tuple[str, ...] = ()
-    graph: bool = False
 
 
 @dataclass(frozen=True, slots=True)

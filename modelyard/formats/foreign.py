@@ -4,7 +4,8 @@ from __future__ import annotations
 
 READ_HERE = (
     "formats read by this release: ONNX; scikit-learn from pickle, joblib, cloudpickle or skops; PyTorch; "
-    "Keras; TensorFlow SavedModel and Lite; JAX; XGBoost (.json, .ubj); LightGBM (.txt); CatBoost (.cbm)"
+    "Keras; TensorFlow SavedModel and Lite; JAX; XGBoost (.json, .ubj); LightGBM (.txt); CatBoost (.cbm); "
+    "MLflow folders; TorchServe archives (.mar); Python functions (file.py:function); pipelines (.toml)"
 )
 
 OLD_XGBOOST = (
@@ -43,9 +44,7 @@ CODE_FOLDERS: tuple[tuple[str, str, str], ...] = (
 )
 """A file in a folder, format, detail."""
 
-FOLDERS: tuple[tuple[str, str], ...] = (
-    ("config.pbtxt", "a Triton model folder"),
-)
+FOLDERS: tuple[tuple[str, str], ...] = (("config.pbtxt", "a Triton model folder"),)
 """A file in a folder, what the folder is."""
 
 TEXTS: tuple[tuple[bytes, str], ...] = (

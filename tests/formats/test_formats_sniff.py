@@ -80,7 +80,6 @@ def test_content_decides_whatever_the_name(tmp_path: Path, form: str, data: byte
 FOREIGN = [
     ("npy", _dumped(lambda out: np.save(out, np.zeros(3))), "numpy array"),
     ("npz", _dumped(lambda out: np.savez(out, a=np.zeros(3))), "numpy archive"),
-    ("mar", _zip(**{"MAR-INF__MANIFEST_dot_json": b"{}"}), "TorchServe"),
     ("zip", _zip(readme_dot_md=b"hello"), "zip archive"),
     ("text", b"a,b\n1,2\n", "text file"),
     ("html", b"<!DOCTYPE html><html>404</html>", "web page"),
@@ -143,7 +142,7 @@ def test_missing_things(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(MissingFile, match="no ordinary file"):
         sniff(tmp_path / "pipe")
-    for name, word in (("MLmodel", "MLflow"),):
+    for name, word in (("config.pbtxt", "Triton"),):
         folder = tmp_path / word
         folder.mkdir()
         (folder / name).write_bytes(b"")

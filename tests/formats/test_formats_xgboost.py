@@ -188,6 +188,9 @@ def test_wrong_files(tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     fitted().save_model(path)
     data = path.read_bytes()
+    for name in ("model.pkl", "model.onnx", "no suffix"):
+        (tmp_path / name).write_bytes(data)
+        assert sniff(tmp_path / name).format == "xgboost"
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(CorruptFile, match="end is missing"):
         sniff(path)
