@@ -235,7 +235,8 @@ def _original_road(job: _Job) -> tuple[Bundle, CompileReport]:
     signature = original.signature
     batched = report.checked is None or report.road != "onnx" or report.checked.batched
     signature = replace(signature, batched=signature.batched and batched and made.mixes)
-    return job.pack(Making(signature, report, made.recording or Recording(), made.graph))
+    streams = bool(original.description.get("streams"))
+    return job.pack(Making(signature, report, made.recording or Recording(), made.graph, streams))
 
 
 def _opened(job: _Job) -> Original:

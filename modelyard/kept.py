@@ -82,12 +82,14 @@ class Making:
         report: what was done and proved.
         recording: rows and the original's answers.
         graph: what the compiler made; empty when the operator's own graph, or the original, answers.
+        streams: the original can answer piece by piece.
     """
 
     signature: Signature
     report: CompileReport
     recording: Recording
     graph: bytes = b""
+    streams: bool = False
 
 
 def keep(
@@ -136,6 +138,7 @@ def keep(
         "sample": names,
         "memory_bytes": manner.memory_bytes,
         "tolerance": manner.tolerance,
+        "streams": made.streams,
         "versions": versions(),
         "machine": platform.machine(),
     }

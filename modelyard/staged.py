@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from modelyard.artifact.bundle import unpack_rows
+from modelyard.compiler.report import CompileReport
 from modelyard.core.errors import BadConfig
 from modelyard.formats.containers.unpack import unpack
 from modelyard.formats.pipeline.plan import MARK, Part, Parts, Plan, Step, checked, read_toml
@@ -119,9 +120,8 @@ def _part(step: Step, home: Path, folder: Path, prepare: PrepareStep) -> Part:
     graph = facts["graph"]
     _copy(bundle, (graph or facts["source"]).partition("/")[0], place)
     if graph is not None:
-        return Part(
-            step.name, "onnx", f"{step.name}/{graph}", step.inputs, {}, signature=dict(facts["signature"])
-        )
+        path, signature = f"{step.name}/{graph}", dict(facts["signature"])
+        return Part(step.name, "onnx", path, step.inputs, {}, signature, note=_note(bundle))
     names: tuple[str, ...] | None = None
     columns: tuple[tuple[str | float | int | bool | None, ...], ...] = ()
     if bundle.has(SAMPLE) and facts["sample"] is not None:
@@ -131,7 +131,25 @@ def _part(step: Step, home: Path, folder: Path, prepare: PrepareStep) -> Part:
             for column in unpack_rows(bundle.path(SAMPLE).read_bytes())
         )
     path = f"{step.name}/{facts['source']}"
-    return Part(step.name, facts["format"], path, step.inputs, dict(facts["options"]), None, names, columns)
+    return Part(
+        step.name,
+        facts["format"],
+        path,
+        step.inputs,
+        dict(facts["options"]),
+        None,
+        names,
+        columns,
+        _note(bundle),
+    )
+
+
+def _note(bundle: Bundle) -> str:
+    """What its own road found of a step."""
+    report = CompileReport.from_json(bundle.facts["report"])
+    if report.verdict is not None and report.verdict.ok and report.road == "onnx":
+        return f"{report.origin}, as a graph that answers alike on {report.verdict.rows:,} rows"
+    return f"{report.origin}, by itself: {report.reason}" if report.reason else ""
 
 
 def _placed(text: str, home: Path) -> str:

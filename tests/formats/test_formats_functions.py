@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import numpy as np
 import pytest
-from booster_rows import opened, prepared
+from booster_rows import prepared
 
 from modelyard.core.errors import (
     BadInput,
@@ -204,17 +204,18 @@ def test_a_class_is_built_once(tmp_path: Path) -> None:
 
 def test_generators_are_known_to_stream(tmp_path: Path) -> None:
     source = write(
-        tmp_path, "say.py", "def say(text: str):\n    for word in text.split():\n        yield word + '!'\n"
+        tmp_path,
+        "say.py",
+        """
+        def say(text: str):
+            for word in text.split():
+                yield word + "!"
+        """,
     )
-    with_gather = tmp_path / "gathered"
-    with_gather.mkdir()
-    code = find_code(str(source))
-    assert code is not None
-    gather(code, with_gather)
-
-    with opened(with_gather) as original:
-        assert original.description["streams"] is True
-        assert original.predict((texts("a b", "c"),))[0].tolist() == [b"a!b!", b"c!"]
+    found = prepared(source, tmp_path)
+    assert found.bundle.facts["streams"] is True
+    assert not found.signature.batched
+    assert answers(found, texts("a b", "c"))[0].tolist() == [b"a!b!", b"c!"]
 
 
 def test_the_words_of_a_function_for_bad_input(tmp_path: Path) -> None:

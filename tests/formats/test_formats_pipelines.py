@@ -44,6 +44,7 @@ def test_functions_before_and_after_a_model(steps: Path) -> None:
     assert [spec.name for spec in found.signature.outputs] == ["name", "sure"]
     assert found.signature.batched
     assert str(steps) not in str(found.bundle.facts)
+    assert any("step model: XGBClassifier" in note and "a graph" in note for note in found.report.notes)
     wide, high = np.array([0.5, -1.0]), np.array([2.0, 0.25])
     rows = np.stack([wide, high, wide * high, 0 * wide, 0 * wide], axis=1).astype(np.float32)
     model = xgboost.XGBClassifier()

@@ -182,7 +182,7 @@ def load(path: str, ask: Ask) -> tuple[Chain, list[str]]:
     notes: list[str] = []
     for at, part in enumerate(plan.parts):
         link, told = _opened(folder, part, links, held, ask if at == 0 else None)
-        notes += [f"step {part.name}: {note}" for note in told]
+        notes += [f"step {part.name}: {note}" for note in (part.note, *told) if note]
         if at == 0:
             inputs += link.model.signature.inputs
             held.update(zip((spec.name for spec in inputs), _first_rows(link, ask), strict=True))

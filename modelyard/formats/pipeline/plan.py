@@ -54,6 +54,7 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         signature: of a graph, which does not say all of it.
         names: of the columns of a sample that it was opened with.
         sample: those columns.
+        note: what its own road found, for the report of the whole.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signature: dict[str, Any] | None = None
     names: tuple[str, ...] | None = None
     sample: tuple[tuple[str | float | int | bool | None, ...], ...] = ()
+    note: str = ""
 
 
 class Parts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
