@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+ENVS   ?= torch tensorflow openvino litert jax
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick check bench format clean
+.PHONY: help setup demo test heavy quick check bench format clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -27,9 +28,12 @@ setup: $(VENV)/dev.ok ## A development environment in .venv
 demo: $(VENV)/demo.ok ## Train the iris forest, serve it, print a URL and a curl line
 	@$(BIN)/python examples/iris.py --serve
 
-test: $(VENV)/dev.ok ## Every test, with every gate
+test: $(VENV)/dev.ok ## Every test, with every gate; each framework in an environment of its own
 	@$(MAKE) --no-print-directory check
-	@$(BIN)/python -m pytest
+	@$(BIN)/python tools/test.py
+
+heavy: $(VENV)/dev.ok ## The tests of the frameworks only
+	@$(BIN)/python tools/test.py $(ENVS)
 
 quick: $(VENV)/dev.ok ## The tests that take seconds
 	@$(BIN)/python -m pytest -m "not slow"

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import platform
 import tempfile
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,11 +24,14 @@ import numpy as np
 
 from modelyard.artifact.bundle import Bundle, canonical, open_bundle, unpack_rows
 from modelyard.compiler.optimise import optimise
+from modelyard.compiler.proof import ROWS as PROOF_ROWS
+from modelyard.compiler.proof import prove
+from modelyard.compiler.race import Race, race
 from modelyard.compiler.recorded import Recording, record, record_agreed
 from modelyard.compiler.rehearse import Rehearsal
 from modelyard.compiler.report import CompileReport
 from modelyard.compiler.rows import probe_rows
-from modelyard.compiler.verify import Tolerance, verify
+from modelyard.compiler.verify import verify
 from modelyard.core.digest import sha256_of
 from modelyard.core.errors import ChildFailed, CorruptFile, MissingExtra, MissingFile, NotConvertible
 from modelyard.core.signature import Signature
@@ -37,8 +40,9 @@ from modelyard.formats.original import Original
 from modelyard.formats.rows import read_rows
 from modelyard.formats.sniff import sniff
 from modelyard.kept import ROWS, Making, Manner, keep, open_version, read_graph, read_report, versions
-from modelyard.sandbox.policy import Policy
 from modelyard.sources import GRAPH_NAME, Source, read_source
+from modelyard.staged import staged
+from modelyard.wishes import OpenLimits, Wishes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -56,41 +60,6 @@ if TYPE_CHECKING:
 __all__ = ("OpenLimits", "Prepared", "Wishes", "open_runtime", "open_version", "prepare", "rehearse_version")
 
 EXAMPLE_ROWS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class OpenLimits:
-    """What a child of the road may use: seconds from start to end, and bytes of memory."""
-
-    wall_s: float = 180.0
-    memory_bytes: int = 4 << 30
-
-    def policy(self) -> Policy:
-        """The same as a sandbox policy."""
-        return Policy(memory_bytes=self.memory_bytes, cpu_s=self.wall_s, wall_s=self.wall_s)
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What the operator asked for.
-
-    Args:
-        sample: a file of real rows to verify on.
-        native: serve the original; do not convert.
-        trust: go on where this kernel cannot confine a child.
-        limits: what a child may use.
-        tolerance: how close the compiled graph must come.
-        options: what else was said of the file, plain JSON values, see ``formats.opened.Ask``.
-        trusted_types: types that a skops file may build besides the reviewed ones.
-    """
-
-    sample: Path | None = None
-    native: bool = False
-    trust: bool = False
-    limits: OpenLimits = field(default_factory=OpenLimits)
-    tolerance: Tolerance = field(default_factory=Tolerance)
-    options: Mapping[str, Any] = field(default_factory=dict)
-    trusted_types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +99,17 @@ def prepare(source: Path, wishes: Wishes, cache: Path, on_progress: Progress) ->
             or no road leads from it to a service.
     """
     on_progress("reading the file", None)
+
+    def step(path: Path, options: Mapping[str, Any]) -> Bundle:
+        return prepare(path, replace(wishes, sample=None, options=options), cache, on_progress).bundle
+
+    with staged(source, wishes.options, step) as start:
+        found = _prepare(start.place, replace(wishes, options=start.options), cache, on_progress)
+    return replace(found, source=source)
+
+
+def _prepare(source: Path, wishes: Wishes, cache: Path, on_progress: Progress) -> Prepared:
+    """Take one file or folder down the road."""
     sniffed = sniff(source)
     sample = read_rows(wishes.sample) if wishes.sample is not None else None
     given = read_source(source, sniffed)
@@ -239,8 +219,29 @@ def _graph_road(job: _Job) -> tuple[Bundle, CompileReport]:
 
 def _original_road(job: _Job) -> tuple[Bundle, CompileReport]:
     """Convert, and use the result only if it answers as the original does."""
+    with _opened(job) as original:
+        sample = to_inputs(job.sample, original.signature) if job.sample is not None else None
+        training = (original.training_rows,) if original.training_rows is not None else None
+        groups = probe_rows(original.signature, original.profile, sample=sample, training=training)
+        described = f"{original.description['class']} ({job.sniffed.detail})"
+        made = _prove(job, original, groups)
+        if made.recording is None and not made.broken:
+            made = _native(job, original, groups, made)
+    if made.recording is None:
+        # The conversion took its child with it; the original answers from a new one.
+        with _opened(job) as again:
+            made = _native(job, again, groups, made)
+    report = replace(made.report, origin=described, notes=(*original.notes, *made.report.notes))
+    signature = original.signature
+    batched = report.checked is None or report.road != "onnx" or report.checked.batched
+    signature = replace(signature, batched=signature.batched and batched and made.mixes)
+    streams = bool(original.description.get("streams"))
+    return job.pack(Making(signature, report, made.recording or Recording(), made.graph, streams))
+
+
+def _opened(job: _Job) -> Original:
     job.say("opening the file in a sandboxed child", None)
-    with Original.open(
+    return Original.open(
         job.source,
         job.sniffed,
         policy=job.wishes.limits.policy(),
@@ -249,27 +250,42 @@ def _original_road(job: _Job) -> tuple[Bundle, CompileReport]:
         options=job.wishes.options,
         trust=job.wishes.trust,
         on_progress=job.say,
-    ) as original:
-        sample = to_inputs(job.sample, original.signature) if job.sample is not None else None
-        training = (original.training_rows,) if original.training_rows is not None else None
-        groups = probe_rows(original.signature, original.profile, sample=sample, training=training)
-        described = f"{original.description['class']} ({job.sniffed.detail})"
-        made = _prove(job, original, groups)
-        report = replace(made.report, origin=described, notes=(*original.notes, *made.report.notes))
-        recording = made.recording or _recorded(job, original, None, groups)
+    )
+
+
+def _native(job: _Job, original: Original, groups: Sequence[Group], made: _Made) -> _Made:
+    """The original answers itself: rows for its start, and whether callers may share a batch.
+
+    An estimator treats rows one by one; of a tensor function nothing is known until it is tried.
+    """
+    recording = _recorded(job, original, None, groups)
     signature = original.signature
-    if report.checked is not None and report.road == "onnx":
-        signature = replace(signature, batched=signature.batched and report.checked.batched)
-    return job.pack(Making(signature, report, recording, made.graph))
+    unknown = signature.task == "tensor" or bool(original.description.get("function"))
+    if not signature.batched or not unknown or not groups or groups[0].rows < PROOF_ROWS:
+        return replace(made, recording=recording)
+    proof = prove(original.predict, groups[0].take(slice(0, PROOF_ROWS)).inputs)
+    notes = () if proof.batched else (f"rows are not batched: {proof.reason}",)
+    report = replace(made.report, notes=(*made.report.notes, *notes))
+    return replace(made, report=report, recording=recording, mixes=proof.batched)
 
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """What became of a conversion: no graph and no recording where the original must answer itself."""
+    """What became of a conversion: no graph and no recording where the original must answer itself.
+
+    Args:
+        report: which road, and why.
+        graph: the graph that answers.
+        recording: rows with their answers.
+        broken: converting ended a child, the original's own it may be.
+        mixes: rows of several callers may share a batch, as far as the original showed.
+    """
 
     report: CompileReport
     graph: bytes = b""
     recording: Recording | None = None
+    broken: bool = False
+    mixes: bool = True
 
 
 def _prove(job: _Job, original: Original, groups: Sequence[Group]) -> _Made:
@@ -290,13 +306,30 @@ def _prove(job: _Job, original: Original, groups: Sequence[Group]) -> _Made:
                 verdict = verify(original, rehearsal.run, groups, job.wishes.tolerance)
                 if verdict.ok:
                     recording = _recorded(job, original, rehearsal, groups)
+                found = _raced(job, original, rehearsal, groups) if verdict.ok else None
     except (NotConvertible, MissingExtra) as error:
         return _Made(CompileReport(source, "", "python", error.message))
+    except CorruptFile as error:
+        said = f"the converter made no graph that runs: {error.message}"
+        return _Made(CompileReport(source, "", "python", said))
     except ChildFailed as error:
-        return _Made(CompileReport(source, "", "python", f"converting broke a limit: {error.message}"))
+        report = CompileReport(source, "", "python", f"converting broke a limit: {error.message}")
+        return _Made(report, broken=True)
     road, reason = ("onnx", "") if verdict.ok else ("python", f"the graph differs: {verdict.reason}")
-    report = CompileReport(source, "", road, reason, graph.applied, rehearsal.checked, verdict, graph.notes)
-    return _Made(report, graph.data if verdict.ok else b"", recording)
+    if found is not None and not found.graph_wins and not job.wishes.graph:
+        road, reason = "python", "the graph agrees, but the original is faster"
+    report = CompileReport(
+        source, "", road, reason, graph.applied, rehearsal.checked, verdict, graph.notes, found
+    )
+    return _Made(report, graph.data if road == "onnx" else b"", recording)
+
+
+def _raced(job: _Job, original: Original, rehearsal: Rehearsal, groups: Sequence[Group]) -> Race | None:
+    """Boosters are fast by themselves: which road is faster is measured."""
+    if not original.description.get("booster"):
+        return None
+    job.say("timing the graph and the original", None)
+    return race(rehearsal.time, original.predict, groups[0].inputs)
 
 
 def _recorded(
@@ -343,6 +376,7 @@ def _key(given: Source, sniffed: Sniffed, wishes: Wishes) -> str:
         "source": dict(given.digests),
         "format": sniffed.format,
         "native": wishes.native,
+        "graph": wishes.graph,
         "options": dict(wishes.options),
         "trusted_types": list(wishes.trusted_types),
         "memory_bytes": wishes.limits.memory_bytes,

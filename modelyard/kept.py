@@ -41,8 +41,13 @@ ROWS, ANSWERS, SAMPLE = "rows.bin", "answers.bin", "sample.bin"
 
 HOST_RUN_S = 50.0
 """A batch that takes a model host longer ends the host: a little before the engine gives the batch up."""
-_VERSIONS = ("modelyard", "numpy", "onnxruntime", "scikit-learn", "skl2onnx", "onnx", "protobuf")
 _MOST_MEMORY = 1 << 46
+_VERSIONS = (
+    *("modelyard", "numpy", "onnxruntime", "scikit-learn", "skl2onnx", "onnx", "protobuf"),
+    *("torch", "onnxscript", "safetensors", "keras", "h5py", "tensorflow", "tensorflow-cpu", "tf2onnx"),
+    *("openvino", "ai-edge-litert", "jax"),
+    *("onnxmltools", "xgboost", "xgboost-cpu", "lightgbm", "catboost"),
+)
 _NOT_SO = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, RecursionError)
 """What reading facts and rows raises when another hand than ours wrote them."""
 
@@ -77,12 +82,14 @@ class Making:
         report: what was done and proved.
         recording: rows and the original's answers.
         graph: what the compiler made; empty when the operator's own graph, or the original, answers.
+        streams: the original can answer piece by piece.
     """
 
     signature: Signature
     report: CompileReport
     recording: Recording
     graph: bytes = b""
+    streams: bool = False
 
 
 def keep(
@@ -131,12 +138,14 @@ def keep(
         "sample": names,
         "memory_bytes": manner.memory_bytes,
         "tolerance": manner.tolerance,
+        "streams": made.streams,
         "versions": versions(),
         "machine": platform.machine(),
     }
     bundle = write_bundle(place, facts, parts, expected=digests)
     if report.checked is not None:
-        _write_whole(_measures(place), canonical(report.checked.measures()))
+        raced = report.race.to_json() if report.race is not None else None
+        _write_whole(_measures(place), canonical({"checked": report.checked.measures(), "race": raced}))
     return bundle, report
 
 
@@ -215,9 +224,10 @@ def read_report(bundle: Bundle) -> CompileReport:
     """The report of a bundle, with what was measured on this machine, if it was made here."""
     row = bundle.facts["report"]
     try:
-        measures = json.loads(_measures(bundle.folder).read_bytes()) if row["checked"] else {}
-        return CompileReport.from_json({**row, "checked": row["checked"] and {**row["checked"], **measures}})
-    except (OSError, ValueError, TypeError):
+        measures = json.loads(_measures(bundle.folder).read_bytes()) if row["checked"] else {"checked": {}}
+        checked = row["checked"] and {**row["checked"], **measures["checked"]}
+        return CompileReport.from_json({**row, "checked": checked, "race": measures.get("race")})
+    except (OSError, ValueError, TypeError, KeyError):
         return CompileReport.from_json(row)
 
 

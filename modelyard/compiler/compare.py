@@ -136,6 +136,18 @@ def own_ties(want: tuple[Array, ...], signature: Signature, scale: tuple[float, 
     return np.zeros(rows, bool)
 
 
+def no_numbers(asked: tuple[Array, ...], want: tuple[Array, ...]) -> Array:
+    """For each row, whether it was asked with NaN or infinity and the original itself answers NaN to that."""
+    strange, blank = np.zeros(len(want[0]), bool), np.zeros(len(want[0]), bool)
+    for array in asked:
+        if array.dtype.kind == "f":
+            strange |= ~np.isfinite(array.reshape(len(strange), -1)).all(axis=1)
+    for array in want:
+        if array.dtype.kind == "f":
+            blank |= np.isnan(array.reshape(len(blank), -1)).any(axis=1)
+    return strange & blank
+
+
 def best_score(want: tuple[Array, ...], signature: Signature) -> Array:
     """For each row, whether the original's label is the (first) class of its own best score."""
     rows = len(want[0])

@@ -193,6 +193,17 @@ class Rehearsal:
         found = self._stage.run([spec.name for spec in self.signature.inputs], inputs)
         return tuple(found[spec.name] for spec in self.signature.outputs)
 
+    def time(self, inputs: tuple[Array, ...]) -> float:
+        """Median seconds of one run over these rows, in the graph alone.
+
+        Raises:
+            BadInput: rows that the graph refuses.
+            ModelFailed: the graph failed.
+            ChildFailed: it broke a limit.
+        """
+        found = self._stage.time([spec.name for spec in self.signature.inputs], inputs)
+        return float(found["run_s"])
+
     def close(self) -> None:
         """End the child."""
         self._stage.close()

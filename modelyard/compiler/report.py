@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from modelyard.compiler.race import Race
 from modelyard.compiler.rehearse import Checked
 from modelyard.compiler.verdict import Verdict
 
@@ -25,6 +26,7 @@ class CompileReport:
         checked: what the rehearsal found; None: no graph was rehearsed.
         verdict: how the graph compared with the original; None: there was nothing to compare.
         notes: what a person should know.
+        race: how fast the compiled graph and the original are; None: they were not timed against each other.
     """
 
     source: str
@@ -35,6 +37,7 @@ class CompileReport:
     checked: Checked | None = None
     verdict: Verdict | None = None
     notes: tuple[str, ...] = ()
+    race: Race | None = None
 
     def to_json(self, *, measured: bool = True) -> dict[str, Any]:
         """A plain form; without ``measured``, what is the same every time, as manifests want it."""
@@ -47,12 +50,13 @@ class CompileReport:
             "checked": self.checked.to_json(measured=measured) if self.checked else None,
             "verdict": self.verdict.to_json() if self.verdict else None,
             "notes": list(self.notes),
+            "race": self.race.to_json() if self.race and measured else None,
         }
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> CompileReport:
         """Read what ``to_json`` wrote."""
-        checked, verdict = row["checked"], row["verdict"]
+        checked, verdict, race = row["checked"], row["verdict"], row.get("race")
         return cls(
             str(row["source"]),
             str(row["origin"]),
@@ -62,6 +66,7 @@ class CompileReport:
             Checked.from_json(checked) if checked else None,
             Verdict.from_json(verdict) if verdict else None,
             tuple(row["notes"]),
+            Race.from_json(race) if race else None,
         )
 
     def lines(self) -> list[str]:
@@ -80,6 +85,8 @@ class CompileReport:
                 f"{100 * self.verdict.share:g} % of rows)"
             )
             found += [f"  {line}".rstrip() for line in self.verdict.lines()]
+        if self.race is not None:
+            found.append(race_line(self.race))
         notes = dict.fromkeys((*(self.checked.notes if self.checked else ()), *self.notes))
         return [*found, *(f"note: {note}" for note in notes)]
 
@@ -99,6 +106,15 @@ def _checked_lines(checked: Checked) -> list[str]:
         else "run one by one"
     )
     return [*found, f"rows are {batch}"]
+
+
+def race_line(race: Race) -> str:
+    """Both roads' times in one sentence."""
+    times = [
+        f"{_time(one)} for one row, {_time(many)} for {race.rows}"
+        for one, many in (race.graph_s, race.original_s)
+    ]
+    return f"timed: the graph takes {times[0]}; the original in its host {times[1]}"
 
 
 def _time(seconds: float) -> str:

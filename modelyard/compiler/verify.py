@@ -7,7 +7,9 @@ What is excused, and why:
 
 - *Scores of a small share of rows.* A forest compares numbers with thresholds; where the graph rounds to
   float32 before it compares and the original after, one tree of a hundred may decide otherwise.
-- *Ties*, in made-up rows only: another label where the original's own two best scores are equal.
+- *Ties*, in made-up rows only: another label where the original's own two best scores are equal, or where it
+  answers NaN beside the label to a NaN or infinity in the row (the largest of NaN and NaN is whatever a
+  library says). Of a network, nothing is compared in such rows, and the verdict says so.
 - *Edges*, in made-up rows that were put on a threshold: the graph's answer is one that the original itself
   gives when a number moves by its last bits.
 
@@ -23,7 +25,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from modelyard.compiler.asking import Answers, ask
-from modelyard.compiler.compare import Agreement, Slack, best_score, compare, own_ties, spreads
+from modelyard.compiler.compare import Agreement, Slack, best_score, compare, no_numbers, own_ties, spreads
 from modelyard.compiler.edges import on_edge
 from modelyard.compiler.show import difference
 from modelyard.compiler.verdict import GroupVerdict, Verdict
@@ -225,16 +227,21 @@ class _Gate:
         if rule.few_ties and np.sum(strange) > max(STRANGE * both.rows, 1):
             # The scores are saturated, and do not say where the label came from: they excuse nothing.
             ties &= ~strange
+        blank = no_numbers(both.inputs, want) & rule.ties
+        ties |= ~found.labels & blank
+        # An estimator says what it does with a missing number; a network was never asked to take one.
+        blank &= self.signature.task == "tensor"
+        self._say_blank(group, int(np.sum(~found.scores & blank)))
         edges = np.zeros(both.rows, bool)
-        wrong = (~found.labels & ~ties) | ~found.scores
+        wrong = (~found.labels & ~ties) | (~found.scores & ~blank)
         if rule.edges and wrong.any():
             edges = on_edge(self._original, self.signature, both, have, wrong, self._scale, slack)
         reason = self._reason(
-            want, have, found, ties | edges, found.scores | edges, self._allowed(rule, both.rows)
+            want, have, found, ties | edges, found.scores | edges | blank, self._allowed(rule, both.rows)
         )
         if reason:
             self._show(both, Answers.whole(want), have, wrong & ~edges)
-        worst = float(found.worst[~edges].max(initial=0.0))
+        worst = float(found.worst[~edges & ~blank].max(initial=0.0))
         return GroupVerdict(
             group.name,
             group.rows,
@@ -242,12 +249,16 @@ class _Gate:
             int(np.sum(~found.labels)),
             int(np.sum(ties)),
             int(np.sum(edges)),
-            float(np.mean(found.scores | edges)),
+            float(np.mean(found.scores | edges | blank)),
             worst if np.isfinite(worst) else -1.0,
             extra,
             not reason,
             reason,
         )
+
+    def _say_blank(self, group: Group, rows: int) -> None:
+        if rows:
+            self.notes.append(f"{group.name}: in {rows} rows the original gives NaN and the graph numbers")
 
     def _allowed(self, rule: Rule, rows: int) -> int:
         """How many rows may have other scores: the share, and one of a made-up group that is not tiny."""

@@ -18,6 +18,7 @@ import msgspec
 from modelyard.core.errors import CorruptFile, MissingFile
 from modelyard.formats.inflate import compression_of, peek
 from modelyard.formats.names import SKOPS_REVIEWED, sort_of
+from modelyard.formats.nets import look
 from modelyard.formats.onnx_walk import NotProtobuf, survey
 from modelyard.formats.pickle_facts import PickleFacts, WalkLimits
 from modelyard.formats.pickle_walk import walk_pickle
@@ -32,6 +33,8 @@ _Sorts: TypeAlias = dict[str, list[str]]
 _INFLATED_BYTES = 64 << 20
 _SCHEMA_BYTES = 32 << 20
 _SHOWN = 12
+_PICKLES = ("pickle", "joblib", "cloudpickle")
+_HELD = "it can bring code of its own; it is opened in a sandboxed child only"
 _GLOBAL = re.compile(rb"[ci]([A-Za-z_][\w.]{0,100})\n([A-Za-z_][\w.]{0,100})\n")
 _PAIR = re.compile(
     rb"\x8c(.)([A-Za-z_][\w.]{0,100})(?:\x94)?\x8c(.)([A-Za-z_][\w.]{0,100})(?:\x94)?\x93", re.DOTALL
@@ -71,7 +74,11 @@ def audit(path: Path, sniffed: Sniffed) -> Audit:
         MissingFile: the file has gone, or may not be read.
         CorruptFile: its content is not what was sniffed.
     """
+    if path.is_dir():
+        return Audit(0, False, True, (), (), (), (_HELD,), ())
     try:
+        if sniffed.format in look.FORMATS:
+            return _network(path, sniffed)
         with open(path, "rb") as stream:
             size = stream.seek(0, io.SEEK_END)
             stream.seek(0)
@@ -79,11 +86,42 @@ def audit(path: Path, sniffed: Sniffed) -> Audit:
                 return _onnx(path, stream, size)
             if sniffed.format == "skops":
                 return _skops(path, stream, size)
+            if sniffed.safe:
+                return Audit(size, True, True, (), (), (), (), (("kind", sniffed.detail),))
+            if sniffed.format not in _PICKLES:
+                return Audit(size, False, True, (), (), (), (_HELD,), ())
             return _pickle(stream, size)
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise MissingFile(f"{path} cannot be read: {error.strerror}") from error
     except OSError as error:
         raise CorruptFile(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _network(path: Path, sniffed: Sniffed) -> Audit:
+    found = look.look(path, sniffed.format)
+    sorts: dict[str, list[str]] = {"known": [], "unknown": [], "dangerous": [], "code": []}
+    for name in found.imports:
+        own = name.partition(".")[0] in ("torch", "__torch__")
+        sorts["known" if own else sort_of(name)].append(name)
+    findings = list(found.findings)
+    if sorts["dangerous"]:
+        findings.append(
+            f"it asks for {_some(sorts['dangerous'])}, which no model needs: do not trust this file"
+        )
+    if sorts["unknown"] or sorts["code"]:
+        findings.append(
+            f"it needs packages that are not known here: {_some(sorts['unknown'] + sorts['code'])}"
+        )
+    return Audit(
+        found.size_bytes,
+        sniffed.safe,
+        found.complete,
+        tuple(sorts["known"]),
+        tuple(sorts["unknown"] + sorts["code"]),
+        tuple(sorts["dangerous"]),
+        tuple(findings),
+        found.facts,
+    )
 
 
 def _onnx(path: Path, stream: BinaryIO, size: int) -> Audit:

@@ -43,7 +43,8 @@ class Desk:
         loader = FORMATS.load(values["format"])
         names = values.get("sample")
         sample = None if names is None else Sample(tuple(names) or _numbered(arrays), tuple(arrays))
-        ask = Ask(tuple(values.get("trusted_types") or ()), values.get("options") or {}, sample)
+        tensor = arrays[0] if names is None and arrays else None
+        ask = Ask(tuple(values.get("trusted_types") or ()), values.get("options") or {}, sample, tensor)
         model, notes = loader(values["path"], ask)
         more: Sequence[str] = ()
         rows = None

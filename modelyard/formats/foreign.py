@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-READ_HERE = "formats read by this release: ONNX, and scikit-learn from pickle, joblib, cloudpickle or skops"
+READ_HERE = (
+    "formats read by this release: ONNX; scikit-learn from pickle, joblib, cloudpickle or skops; PyTorch; "
+    "Keras; TensorFlow SavedModel and Lite; JAX; XGBoost (.json, .ubj); LightGBM (.txt); CatBoost (.cbm); "
+    "MLflow folders; TorchServe archives (.mar); Python functions (file.py:function); pipelines (.toml)"
+)
+
+OLD_XGBOOST = (
+    "an XGBoost model in its old binary form, which new releases of XGBoost do not read either; open it with "
+    "the release that wrote it and save it again: booster.save_model('model.json')"
+)
 
 MAGIC: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes (.h5)"),
-    (4, b"TFL3", "a TensorFlow Lite model"),
-    (0, b"CBM1", "a CatBoost model"),
-    (0, b"tree\nversion=", "a LightGBM model in text form"),
-    (0, b"binf", "an XGBoost model in its old binary form"),
+    (0, b"binf", OLD_XGBOOST),
     (0, b"\x93NUMPY", "a numpy array (.npy), which is rows, not a model"),
     (0, b"PAR1", "a Parquet table, which is rows, not a model"),
     (0, b"%PDF", "a PDF document"),
@@ -23,12 +28,6 @@ MAGIC: tuple[tuple[int, bytes, str], ...] = (
 """Offset, bytes, what it is."""
 
 ARCHIVES: tuple[tuple[str, str], ...] = (
-    ("MAR-INF/MANIFEST.json", "a TorchServe archive (.mar)"),
-    ("model.weights.h5", "a Keras model (.keras)"),
-    ("/constants.pkl", "a TorchScript model (.pt)"),
-    ("data/weights/weight_", "a PyTorch exported program (.pt2)"),
-    ("/archive_format", "a PyTorch exported program (.pt2)"),
-    ("/data.pkl", "a pickled PyTorch file (.pt, .pth)"),
     ("saved_model.pb", "a zipped TensorFlow SavedModel; unpack it first"),
     (".onnx", "a zip archive with an ONNX file in it; unpack it first"),
     (".pkl", "a zip archive with a pickle in it; unpack it first"),
@@ -37,16 +36,20 @@ ARCHIVES: tuple[tuple[str, str], ...] = (
 )
 """Part of a member's name, what the archive is; the first that is found counts."""
 
-FOLDERS: tuple[tuple[str, str], ...] = (
-    ("MLmodel", "an MLflow model folder"),
-    ("saved_model.pb", "a TensorFlow SavedModel folder"),
-    ("config.pbtxt", "a Triton model folder"),
+CODE_FOLDERS: tuple[tuple[str, str, str], ...] = (
+    ("function.json", "python", "Python code"),
+    ("pipeline.json", "pipeline", "steps"),
+    ("MLmodel", "mlflow", "MLflow model folder"),
+    ("MAR-INF/MANIFEST.json", "mar", "TorchServe archive"),
 )
+"""A file in a folder, format, detail."""
+
+FOLDERS: tuple[tuple[str, str], ...] = (("config.pbtxt", "a Triton model folder"),)
 """A file in a folder, what the folder is."""
 
 TEXTS: tuple[tuple[bytes, str], ...] = (
-    (b'"learner"', "an XGBoost model (JSON or UBJSON)"),
     (b'"oblivious_trees"', "a CatBoost model in JSON form"),
+    (b'"nodeid"', "a dump of XGBoost's trees, which lacks what prediction needs; save it with save_model"),
     (b"<PMML", "a PMML model"),
     (b"<html", "a web page; the download probably failed"),
     (b"<!DOCTYPE html", "a web page; the download probably failed"),

@@ -10,7 +10,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelyard.core.errors import CorruptFile, MissingExtra, NotConvertible, UnsafeFile
+from modelyard.core.errors import CorruptFile, FileError, MissingExtra, NotConvertible, UnsafeFile
+from modelyard.formats.boosters.wrappers import unwrapped
+from modelyard.formats.extras import way_to
 from modelyard.formats.names import SKOPS_REVIEWED
 
 if TYPE_CHECKING:
@@ -36,8 +38,7 @@ def load_pickle(path: str, ask: Ask) -> tuple[Any, list[str]]:
         NotConvertible: it needs classes of the program that wrote it.
         UnsafeFile: it tried what the sandbox forbids.
     """
-    del ask
-    return guarded(lambda: _unpickle(path))
+    return guarded(lambda: unwrapped(_unpickle(path), ask))
 
 
 def load_skops(path: str, ask: Ask) -> tuple[Any, list[str]]:
@@ -57,7 +58,7 @@ def load_skops(path: str, ask: Ask) -> tuple[Any, list[str]]:
                 f"the file names types that are not trusted: {', '.join(strange[:12])}; "
                 "if you know where it comes from, name them as trusted"
             )
-        return io.load(path, trusted=asked)
+        return unwrapped(io.load(path, trusted=asked), ask)
 
     return guarded(load)
 
@@ -77,12 +78,12 @@ def guarded(load: Callable[[], Any]) -> tuple[Any, list[str]]:
         warnings.simplefilter("always")
         try:
             found = load()
-        except UnsafeFile:
+        except FileError:
             raise
         except ModuleNotFoundError as error:
             raise MissingExtra(
                 f"the file needs the Python module {error.name!r}, which is not installed here; "
-                "install the package it comes from"
+                f"{way_to(error.name or '')}"
             ) from error
         except AttributeError as error:
             raise NotConvertible(_not_found(error)) from error

@@ -27,11 +27,13 @@ class Ask:
         trusted: types that a skops file may build besides the reviewed ones.
         options: what else was said, plain JSON values: ``input`` (``name:dtype[shape]`` lines), ``module``.
         sample: real rows, for models that do not say what they take.
+        tensor: the same where they are one array of more than two axes.
     """
 
     trusted: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     sample: Sample | None = None
+    tensor: Array | None = None
 
 
 @runtime_checkable

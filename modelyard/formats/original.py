@@ -63,13 +63,19 @@ def opening(
 
 
 def sample_columns(sample: Rows | None) -> tuple[list[str] | None, list[Array]]:
-    """What a child sees of a sample: the names of the columns (None: no table) and their first rows."""
-    if sample is None or sample.tensor is not None:
+    """What a child sees of a sample: the names of the columns and their first rows.
+
+    No names and one array are rows of one tensor; no names and no array: there is no sample.
+    """
+    if sample is None:
         return None, []
+    if sample.tensor is not None:
+        return None, [sample.tensor[:TENSOR_ROWS]]
     columns = typed(sample)
     return list(columns.names), [column[:SAMPLE_ROWS] for column in columns.columns]
 
 
+TENSOR_ROWS = 4
 SAMPLE_ROWS = 256
 """How many rows of a sample the child sees; it needs kinds and ranges, not the data."""
 

@@ -20,7 +20,9 @@ import msgspec
 
 from modelyard.core.errors import CorruptFile, MissingFile, UnknownFormat
 from modelyard.formats import foreign
+from modelyard.formats.boosters.marks import CutOff, recognise
 from modelyard.formats.inflate import compression_of, peek
+from modelyard.formats.nets import marks
 from modelyard.formats.onnx_walk import NotProtobuf, looks_cut_off, outline
 from modelyard.formats.pickle_facts import WalkLimits
 from modelyard.formats.pickle_walk import walk_pickle
@@ -49,6 +51,8 @@ BAD_ZIP = (
     msgspec.DecodeError,
 )
 """What zipfile and the decompressors raise for bytes that they do not like."""
+MAR = "MAR-INF/MANIFEST.json"
+"""What every TorchServe archive holds."""
 _SMALL = WalkLimits(opcodes=20_000, globals=1000)
 
 
@@ -78,6 +82,11 @@ def sniff(path: Path) -> Sniffed:
     try:
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
+            if (net := marks.of_folder(path)) is not None:
+                return Sniffed(*net, False)
+            for mark, name, detail in foreign.CODE_FOLDERS:
+                if (path / mark).is_file():
+                    return Sniffed(name, detail, False)
             raise _folder(path)
         if not stat.S_ISREG(mode):
             raise MissingFile(f"{path} is no ordinary file; give the path of a model file")
@@ -112,13 +121,21 @@ def _sniff_stream(path: Path, stream: BinaryIO) -> Sniffed:
         raise CorruptFile(f"{path} is a Git LFS pointer, not the model; run: git lfs pull")
     if head.startswith(b"PK\x03\x04") or head.startswith(b"PK\x05\x06"):
         return _zip(path, stream, size)
+    if (net := marks.of_bytes(head)) is not None:
+        return Sniffed(*net, net[0] in marks.SAFE)
+    try:
+        booster = recognise(head, stream, size)
+    except CutOff as error:
+        raise CorruptFile(
+            f"{path} starts as a model ({error}), but its end is missing; copy it again"
+        ) from error
+    if booster is not None:
+        return Sniffed(*booster, True)
     for at, magic, what in foreign.MAGIC:
         if head[at : at + len(magic)] == magic:
             raise UnknownFormat(f"{path} is {what}; {foreign.READ_HERE}")
     if _is_safetensors(head, size):
-        raise UnknownFormat(
-            f"{path} is a safetensors file, which holds weights but no model; {foreign.READ_HERE}"
-        )
+        return Sniffed("safetensors", "safetensors weights", True)
     found = _pickle(path, stream, head) or _compressed(path, stream, head)
     if found is not None:
         return found
@@ -133,7 +150,7 @@ def _sniff_stream(path: Path, stream: BinaryIO) -> Sniffed:
         raise CorruptFile(f"{path} starts as an ONNX model, but its end is missing; copy it again")
     start = head[:4096].lstrip()
     for mark, what in foreign.TEXTS:
-        if start[:1] in b"{<" and mark.lower() in start.lower():
+        if start[:1] in b"{<[" and mark.lower() in start.lower():
             raise UnknownFormat(f"{path} is {what}; {foreign.READ_HERE}")
     raise UnknownFormat(f"{path} is {_guess(head)}; {foreign.READ_HERE}")
 
@@ -166,6 +183,9 @@ def _zip(path: Path, stream: BinaryIO, size: int) -> Sniffed:
                     start = member.read(1 << 16)
                 if b'"__class__"' in start or b'"__loader__"' in start:
                     return Sniffed("skops", "skops archive", False)
+            if MAR in names:
+                return Sniffed("mar", "TorchServe archive", False)
+            net = marks.of_archive(path, archive.infolist(), size)
     except (
         zipfile.BadZipFile,
         NotImplementedError,
@@ -175,6 +195,8 @@ def _zip(path: Path, stream: BinaryIO, size: int) -> Sniffed:
         OverflowError,
     ) as error:
         raise CorruptFile(f"{path} is a damaged zip archive: {_short(error)}") from error
+    if net is not None:
+        return Sniffed(*net, False)
     for part, what in foreign.ARCHIVES:
         if any(part in name for name in names):
             raise UnknownFormat(f"{path} is {what}; {foreign.READ_HERE}")

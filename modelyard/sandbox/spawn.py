@@ -22,6 +22,11 @@ _OPTIONS = ("-I", "-B", "-X", "frozen_modules=on", "-X", "faulthandler")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
+# Frameworks that ask for a folder to write to are given one that is there and that they may not write to;
+# Keras needs no TensorFlow when PyTorch computes for it.
+_FRAMEWORKS = {"TORCHINDUCTOR_CACHE_DIR": "/", "KERAS_BACKEND": "torch", "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
 def search_path() -> list[str]:
     """Where the child looks for modules: where we do, less what depends on the current folder."""
     own = str(Path(__file__).resolve().parent.parent.parent)
@@ -35,7 +40,14 @@ def environment_of(policy: Policy) -> dict[str, str]:
     threads = dict.fromkeys(_THREADS, str(policy.threads))
     scratch = {"TMPDIR": home} if policy.write else {}
     # joblib would look for semaphores, which a child has not, and say so at length.
-    return {"LANG": "C.UTF-8", "HOME": home, "JOBLIB_MULTIPROCESSING": "0", **scratch, **threads}
+    return {
+        "LANG": "C.UTF-8",
+        "HOME": home,
+        "JOBLIB_MULTIPROCESSING": "0",
+        **_FRAMEWORKS,
+        **scratch,
+        **threads,
+    }
 
 
 def spawn(policy: Policy, channel_fd: int, memory_fd: int, words_fd: int) -> subprocess.Popen[bytes]:

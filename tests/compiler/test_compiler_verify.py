@@ -360,3 +360,48 @@ def test_infinite_differences_survive_json():
     json.dumps(verdict.to_json(), allow_nan=False)
     assert verdict.groups[0].worst == -1
     assert any("not a number" in line for line in verdict.lines())
+
+
+def test_a_label_beside_nan_means_nothing_in_made_up_rows():
+    signature = Signature(
+        (TensorSpec("x", DTYPES["FP32"], (None, 2)),),
+        (TensorSpec("best", DTYPES["INT64"], (None,)), TensorSpec("scores", DTYPES["FP32"], (None, 2))),
+    )
+
+    class Original:
+        def __init__(self):
+            self.signature = signature
+
+        def predict(self, inputs):
+            return np.full(len(inputs[0]), 0), inputs[0]
+
+    def other(inputs):
+        return np.where(np.isnan(inputs[0]).any(axis=1), 1, 0), inputs[0]
+
+    rows = np.array([[0.0, 1.0], [np.nan, 1.0]] * 20, np.float32)
+    assert verify(Original(), other, [Group("missing", "usual", (rows,))]).ok
+    assert not verify(Original(), other, [Group("sample", "real", (rows,))]).ok
+
+
+def test_a_network_may_answer_what_the_original_calls_nan_but_only_there():
+    signature = Signature(
+        (TensorSpec("x", DTYPES["FP32"], (None, 2)),), (TensorSpec("y", DTYPES["FP32"], (None, 2)),)
+    )
+
+    class Original:
+        def __init__(self):
+            self.signature = signature
+
+        def predict(self, inputs):
+            return (np.log(np.abs(inputs[0])) * 0 + np.where(inputs[0] == 7, np.nan, inputs[0]),)
+
+    def numbers(inputs):
+        return (np.nan_to_num(inputs[0]),)
+
+    strange = np.array([[1.0, 2.0], [np.nan, 1.0]] * 20, np.float32)
+    found = verify(Original(), numbers, [Group("missing", "usual", (strange,))])
+    assert found.ok
+    assert found.notes == ("missing: in 20 rows the original gives NaN and the graph numbers",)
+    assert not verify(Original(), numbers, [Group("sample", "real", (strange,))]).ok
+    plain = np.full((40, 2), 7, np.float32)
+    assert not verify(Original(), numbers, [Group("typical", "usual", (plain,))]).ok

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from modelyard.console.cli.announce import describe_road
+from modelyard.console.cli.asked import asked, asks
 from modelyard.console.text import ProgressLine, table
 from modelyard.flow import OpenLimits, Wishes, prepare
 from modelyard.formats.audit import Audit, audit
@@ -28,6 +29,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--sample", type=_FILE, help="Real rows (.csv .json .npy .parquet) to prove the model on.")
 @click.option("--static", is_flag=True, help="Look only; do not open the file in a sandboxed child.")
 @click.option("--native", is_flag=True, help="Say what native serving would be.")
+@asks
 @click.option("--trust", is_flag=True, help="Open an unsafe file even where this kernel cannot confine it.")
 @click.option("--open-seconds", default=180.0, show_default=True, help="How long a child may take.")
 @click.option("--open-mb", default=4096, show_default=True, help="How much memory a child may take, MiB.")
@@ -43,18 +45,26 @@ def inspect(
     as_json: bool,
 ) -> int:
     """Say what FILE is, what it takes and gives, what is unsafe in it, and how it would be served."""
-    sniffed = sniff(file)
-    found = audit(file, sniffed)
+    sniffed, found = _looked_at(file)
     prepared = None
     if not static and not found.dangerous:
         progress = ProgressLine()
         try:
-            wishes = Wishes(sample, native, trust, OpenLimits(open_seconds, open_mb << 20))
+            wishes = Wishes(sample, native, trust, OpenLimits(open_seconds, open_mb << 20), options=asked())
             prepared = prepare(file, wishes, read_settings().cache, progress.show)
         finally:
             progress.close()
     click.echo(_as_json(sniffed, found, prepared) if as_json else _as_text(file, sniffed, found, prepared))
     return 77 if found.dangerous else 0
+
+
+def _looked_at(file: Path) -> tuple[Sniffed, Audit]:
+    """What the file is; of Python code and pipelines there is nothing to say before they are opened."""
+    if file.suffix == ".toml" or (not file.exists() and ":" in str(file)) or file.suffix == ".py":
+        finding = "it is code of yours and whatever it imports; it runs in a sandboxed child only"
+        return Sniffed("python", "Python code", False), Audit(0, False, True, (), (), (), (finding,), ())
+    sniffed = sniff(file)
+    return sniffed, audit(file, sniffed)
 
 
 def _as_json(sniffed: Sniffed, found: Audit, prepared: Prepared | None) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 VERBS: dict[str, str] = {
     "serve": "modelyard.console.cli.serve:serve",
     "inspect": "modelyard.console.cli.inspect:inspect",
+    "convert": "modelyard.console.cli.convert:convert",
     "predict": "modelyard.console.cli.predict:predict",
     "bench": "modelyard.console.cli.bench:bench",
     "up": "modelyard.console.cli.up:up",
@@ -40,6 +41,7 @@ VERBS: dict[str, str] = {
     "gc": "modelyard.console.cli.gc:gc",
     "fsck": "modelyard.console.cli.fsck:fsck",
     "audit": "modelyard.console.cli.audit:audit",
+    "doctor": "modelyard.console.cli.doctor:doctor",
     "version": "modelyard.console.cli.version:version",
 }
 """Verb -> its command, in the order of the help page."""

@@ -9,6 +9,7 @@ import click
 
 from modelyard.client.admin import AdminClient
 from modelyard.console.cli.announce import describe_road
+from modelyard.console.cli.asked import asked, asks, stem_of
 from modelyard.console.cli.yard_options import JSON, Where, where_options
 from modelyard.console.cli.yard_text import facts, say_json, size
 from modelyard.console.text import ProgressLine
@@ -30,6 +31,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--note", default="", help="What this version is, in words.")
 @click.option("--sample", type=_FILE, help="Real rows (.csv .json .npy .parquet) to prove the model on.")
 @click.option("--native", is_flag=True, help="Keep the original for a model host; do not convert it.")
+@asks
 @click.option("--trust", is_flag=True, help="Open an unsafe file even where this kernel cannot confine it.")
 @click.option("--open-seconds", default=180.0, show_default=True, help="How long preparing may take a child.")
 @click.option("--open-mb", default=4096, show_default=True, help="How much memory a child may take, MiB.")
@@ -50,8 +52,8 @@ def push(
 
     It carries no traffic until it is released.
     """
-    model = name_of_file(file.stem) if name is None else check_name(name)
-    wishes = Wishes(sample, native, trust, OpenLimits(open_seconds, open_mb << 20))
+    model = name_of_file(stem_of(file)) if name is None else check_name(name)
+    wishes = Wishes(sample, native, trust, OpenLimits(open_seconds, open_mb << 20), options=asked())
     progress = ProgressLine()
     try:
         with where.desk() as desk:

@@ -12,6 +12,7 @@ from time import monotonic
 import click
 
 from modelyard.console.cli.announce import describe_road, example_line
+from modelyard.console.cli.asked import asked, asks, stem_of
 from modelyard.console.cli.listening import listening_options
 from modelyard.console.text import ProgressLine
 from modelyard.core.ref import check_name, name_of_file
@@ -28,6 +29,7 @@ _FILE = click.Path(path_type=Path)
 @listening_options
 @click.option("--sample", type=_FILE, help="Real rows (.csv .json .npy .parquet) to prove the model on.")
 @click.option("--native", is_flag=True, help="Serve the original in a model host; do not convert it.")
+@asks
 @click.option("--trust", is_flag=True, help="Open an unsafe file even where this kernel cannot confine it.")
 @click.option("--open-seconds", default=180.0, show_default=True, help="How long preparing may take a child.")
 @click.option("--open-mb", default=4096, show_default=True, help="How much memory a child may take, MiB.")
@@ -53,8 +55,8 @@ def serve(
         datefmt="%H:%M:%S",
         stream=sys.stderr,
     )
-    model = name_of_file(file.stem) if name is None else check_name(name)
-    wishes = Wishes(sample, native, trust, OpenLimits(open_seconds, open_mb << 20))
+    model = name_of_file(stem_of(file)) if name is None else check_name(name)
+    wishes = Wishes(sample, native, trust, OpenLimits(open_seconds, open_mb << 20), options=asked())
     progress = ProgressLine()
     prepared: list[Prepared] = []
 

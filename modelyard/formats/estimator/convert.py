@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from modelyard.core.errors import NotConvertible
+from modelyard.formats.boosters.onnxml import register
 from modelyard.formats.estimator.answers import one_line
 from modelyard.formats.estimator.ends import fit_ends
 from modelyard.formats.estimator.gaps import gaps_kept
@@ -62,6 +63,7 @@ def convert(studied: Studied) -> bytes:
 def _convert(studied: Studied) -> Any:
     from skl2onnx import convert_sklearn
 
+    register()
     model = studied.model
     failure: NameError | None = None
     final = _last(model)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import TYPE_CHECKING, Any
 
+from modelyard.formats.boosters.wrappers import WRAPPERS
+
 if TYPE_CHECKING:
     from modelyard.formats.estimator.study import Studied
 
@@ -26,6 +28,7 @@ def describe(model: Any, studied: Studied) -> dict[str, Any]:
         "classes": list(studied.plan.classes[:_CLASSES]),
         "features": len(names),
         "feature_names": names if any(names) else [],
+        "booster": library in WRAPPERS,
     }
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modelyard.formats.boosters import catboost, lightgbm, xgboost
 from modelyard.formats.estimator import trees
 from modelyard.formats.estimator.columns import VALUES_KEPT, Column
 
@@ -221,6 +222,14 @@ def _hist(_: Walk, part: Any, slots: Slots) -> Slots:
     return []
 
 
+def _boosted(note: Callable[[Any, Slots], None]) -> Callable[[Walk, Any, Slots], Slots]:
+    def read(_: Walk, part: Any, slots: Slots) -> Slots:
+        note(part, slots)
+        return []
+
+    return read
+
+
 def _identity(_: Walk, part: Any, slots: Slots) -> Slots:
     return slots if part.func is None else [None] * len(slots)
 
@@ -264,4 +273,7 @@ _LEAVES: dict[str, Callable[[Walk, Any, Slots], Slots]] = {
     "BaseHistGradientBoosting": _hist,
     "FunctionTransformer": _identity,
     "NeighborsBase": _neighbours,
+    "XGBModel": _boosted(xgboost.note),
+    "LGBMModel": _boosted(lightgbm.note),
+    "CatBoost": _boosted(catboost.note),
 }

@@ -1,0 +1,1 @@
+"""Folders and archives that other tools wrote around a model file."""

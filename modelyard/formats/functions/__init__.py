@@ -1,0 +1,1 @@
+"""Python functions and classes of the operator, as models. They run in the child like everything else."""

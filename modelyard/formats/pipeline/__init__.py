@@ -1,0 +1,1 @@
+"""Several steps, models and functions, served as one model."""
