@@ -10,6 +10,7 @@ Sources: keras.saving, keras.export (Keras 3.15, torch backend).
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from modelyard.formats.opened import Ask
 
 _CONFIG_BYTES = 64 << 20
+_UNKNOWN = re.compile(r"Could not locate (class|function) '([^']{1,100})'")
 
 
 def load_keras(path: str, ask: Ask) -> tuple[Network, list[str]]:
@@ -127,12 +129,13 @@ def _load(path: str, h5py: Any, *, safe: bool) -> Any:
     except (OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise CorruptFile(f"it is no Keras file that can be read: {_line(error)}") from error
     except Exception as error:  # a plug-in call: layers restore themselves with code of their own
-        advice = (
-            "; name the file with its layers: --module layers.py" if "custom" in str(error).lower() else ""
-        )
-        raise NotConvertible(
-            f"Keras cannot restore it: {type(error).__name__}: {_line(error)}{advice}"
-        ) from error
+        unknown = _UNKNOWN.search(str(error))
+        if unknown is not None:
+            raise NotConvertible(
+                f"it uses the {unknown[1]} {unknown[2]!r}, which is not one of Keras; name the file that "
+                "defines and registers it: --module layers.py"
+            ) from error
+        raise NotConvertible(f"Keras cannot restore it: {type(error).__name__}: {_line(error)}") from error
 
 
 def _taken(model: Any, ask: Ask) -> tuple[tuple[TensorSpec, ...], Callable[[list[Any]], Any]]:
