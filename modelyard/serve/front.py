@@ -49,7 +49,7 @@ class Front:
         self._http = HttpListener(surface, limits, budget, listener_error)
         self._doors = []
         for door in options.doors:
-            app = OneDialect(plane, self._version, door.dialect)
+            app = OneDialect(plane, self._version, door.dialect, options.vertex)
             self._doors.append((HttpListener(app, limits, budget, app.listener_error), door.port))
         return plane
 

@@ -62,8 +62,8 @@ def _choose(found: Sequence[tuple[Dialect, Handler]], call: HttpCall) -> None:
 class OneDialect:
     """The application behind a listener that speaks one dialect."""
 
-    def __init__(self, plane: DataPlane, version: str, name: str) -> None:
-        self.dialect = DIALECTS.load(name)(plane, version, True)
+    def __init__(self, plane: DataPlane, version: str, name: str, vertex: Sequence[str] = ()) -> None:
+        self.dialect = DIALECTS.load(name)(plane, version, True, vertex if name == "vertex" else ())
         self._paths: dict[bytes, Handler] = {}
         plane.heard.append(self._paths.clear)
 

@@ -1,7 +1,7 @@
 """Vertex AI's contract for containers. Source: "Custom container requirements for prediction".
 
 The environment names the paths: AIP_HEALTH_ROUTE answers 200 while the models do, AIP_PREDICT_ROUTE takes
-``{"instances": [...], "parameters": {...}}`` and gives ``{"predictions": [...]}``. Without it, neither is there.
+``{"instances": [...], "parameters": {...}}`` and gives ``{"predictions": [...]}``. Else there is none.
 """
 
 from __future__ import annotations

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from msgspec.json import encode as to_json
 
-from modelyard.core.errors import BadInput, BadRequest, TooLarge, Unsupported, UnsupportedMedia
+from modelyard.core.errors import BadInput, BadRequest, Unsupported, UnsupportedMedia
 from modelyard.wire.binary import to_objects
 from modelyard.wire.dialects.answers import encode_rows, only_output, write_array
-from modelyard.wire.dialects.bodies import CSV_TYPES, check_length, is_json, media_of, parse_json
+from modelyard.wire.dialects.bodies import CSV_TYPES, is_json, media_of, parse_json
+from modelyard.wire.dialects.csv_rows import read_headless
 from modelyard.wire.dialects.rows import read_rows, request_of, requests_of
 from modelyard.wire.plain import decode_plain
-from modelyard.wire.plain_rows import column_names, from_rows
+from modelyard.wire.plain_rows import column_names
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 
 NPY = "application/x-npy"
-MOST_CELLS = 200_000
 
 
 class Free:
@@ -116,62 +116,6 @@ class Free:
             text = b",".join(to_json(name) + b":" + value for name, value in found.items())
             return before + (b"{" + text + b"}" if len(found) > 1 else next(iter(found.values()))) + after
         return encode_rows(chosen, bare=False, before=before, after=after)
-
-
-def read_headless(body: Buffer, signature: Signature, limits: WireLimits) -> list[Array]:
-    """CSV without a header line, its columns in the model's order.
-
-    Raises:
-        BadRequest: no CSV.
-        BadInput: not rows of the model.
-        TooLarge: over the limits.
-    """
-    check_length(body, limits)
-    text = bytes(body)
-    check_csv(text)
-    try:
-        lines = [line for line in csv.reader(io.StringIO(text.decode("utf-8-sig"))) if line]
-    except UnicodeDecodeError as error:
-        raise BadRequest(f"the CSV is not UTF-8: {error.reason} at byte {error.start}") from None
-    except csv.Error as error:
-        raise BadRequest(f"the CSV is malformed: {str(error)[:120]}") from None
-    if not lines:
-        raise BadInput("the CSV has no rows")
-    kinds = [spec.dtype.kind for spec in signature.inputs]
-    rows = [
-        [
-            _cell(cell, kinds[at] if len(kinds) > 1 and at < len(kinds) else kinds[0])
-            for at, cell in enumerate(line)
-        ]
-        for line in lines
-    ]
-    if len({len(row) for row in rows}) > 1:
-        raise BadInput("the rows of the CSV have different numbers of values")
-    return from_rows(rows, signature)
-
-
-def check_csv(text: bytes) -> None:
-    """Refuse a CSV that would hold the event loop.
-
-    Raises:
-        TooLarge: it would.
-    """
-    if text.count(b",") + text.count(b"\n") > MOST_CELLS:
-        raise TooLarge(f"a CSV without a header line may have {MOST_CELLS} cells; send a header line")
-
-
-def _cell(cell: str, kind: str) -> Any:
-    word = cell.strip()
-    if kind == "bytes":
-        return cell
-    if kind == "bool":
-        return {"true": True, "false": False, "1": True, "0": False}.get(word.lower(), word)
-    if not word:
-        return None
-    try:
-        return int(word) if kind == "int" else float(word)
-    except ValueError:
-        return word
 
 
 def read_npy(body: Buffer, signature: Signature, limits: WireLimits) -> Array:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from modelyard.core.errors import BadInput, BadRequest, Unsupported, UnsupportedMedia
 from modelyard.wire.dialects.answers import encode_rows, only_output
 from modelyard.wire.dialects.bodies import CSV_TYPES, check_length, media_of, parse_json
+from modelyard.wire.dialects.csv_rows import read_headless
 from modelyard.wire.dialects.rows import read_columns, read_long, read_rows, request_of, requests_of
 from modelyard.wire.plain import decode_plain
 from modelyard.wire.plain_rows import column_names, from_records, from_rows
@@ -45,8 +46,9 @@ class Scoring:
         """
         media = self._media()
         if media in CSV_TYPES:
-            decoded = decode_plain(body, "text/csv", signature, limits)
-            return requests_of(decoded)
+            if not column_names(signature):
+                return request_of(signature, read_headless(body, signature, limits, skip=1))
+            return requests_of(decode_plain(body, "text/csv", signature, limits))
         check_length(body, limits)
         if len(body) > limits.step_bytes:
             return read_long(
