@@ -114,10 +114,12 @@ def labelled(route: Route, label: str) -> str:
     Raises:
         VersionNotFound: it points at none.
     """
-    main = route.main.version if route.main is not None else route.versions[0]
+    weights = (0,) if route.split is None else route.split.weights
+    # A canary comes first in a split, so that of equal ones the last is the one that was there before.
+    stable = route.versions[max(range(len(weights)), key=lambda at: (weights[at], at))]
     if label in ("live", "stable"):
-        return main
-    others = [version for version in route.versions if version != main]
+        return stable
+    others = [version for version in route.versions if version != stable]
     if label == "canary" and others:
         return others[0]
     has = ", ".join(LABELS if others else LABELS[:2])
