@@ -6,6 +6,7 @@
 | MODELYARD_REGISTRY | the database, as postgresql+psycopg://user@host/name | registry.db in the home |
 | MODELYARD_ARTIFACTS | where bundles are kept, as s3://bucket/prefix or a folder | blobs in the home |
 | MODELYARD_LOG | how much the server says: debug, info, warning, error | info |
+| AIP_HEALTH_ROUTE, AIP_PREDICT_ROUTE | paths that Vertex AI calls, on the HTTP port | unset |
 | NO_COLOR | no colours in the terminal (https://no-color.org) | unset |
 """
 
@@ -32,6 +33,7 @@ class Settings:
         artifacts: address of the bundles; empty: in the home. It may hold a password.
         log_level: one of LOG_LEVELS.
         color: whether the terminal may be coloured.
+        vertex: Vertex AI's paths for health and prediction; empty outside of it.
     """
 
     home: Path
@@ -39,6 +41,7 @@ class Settings:
     artifacts: str = field(default="", repr=False)
     log_level: str = "info"
     color: bool = True
+    vertex: tuple[str, ...] = ()
 
     @property
     def cache(self) -> Path:
@@ -61,4 +64,12 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     if level not in LOG_LEVELS:
         raise ValueError(f"MODELYARD_LOG is {level!r}; it takes one of {', '.join(LOG_LEVELS)}")
     registry, artifacts = values.get("MODELYARD_REGISTRY", ""), values.get("MODELYARD_ARTIFACTS", "")
-    return Settings(Path(home), registry, artifacts, level, "NO_COLOR" not in values)
+    vertex = (values.get("AIP_HEALTH_ROUTE", ""), values.get("AIP_PREDICT_ROUTE", ""))
+    for path in filter(None, vertex):
+        if not path.startswith("/"):
+            raise ValueError(
+                f"AIP_HEALTH_ROUTE and AIP_PREDICT_ROUTE start with a slash; one is {path[:80]!r}"
+            )
+    return Settings(
+        Path(home), registry, artifacts, level, "NO_COLOR" not in values, vertex if any(vertex) else ()
+    )

@@ -48,9 +48,11 @@ def reserve(options: ServeOptions, adopted: Sequence[Running]) -> Ports:
     if grpc == 0:
         grpc = next((hello.grpc_port for hello in hellos if hello.grpc_port is not None), 0)
     ours = {port for hello in hellos for port in (hello.http_port, hello.grpc_port)}
+    doors = [door.port for door in options.doors]
+    ours |= set(doors if hellos else ())  # a worker of ours may hold them
     held: list[socket.socket] = []
     try:
-        for port in (http,) if grpc is None else (http, grpc):
+        for port in (*((http,) if grpc is None else (http, grpc)), *doors):
             if port and port not in ours:
                 listen(options.host, port).close()  # alone: so nobody else has it
             held.append(listen(options.host, port, reuse_port=True))

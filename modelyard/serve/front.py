@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from modelyard.serve.budget import BodyBudget
 from modelyard.serve.dataplane import DataPlane
+from modelyard.serve.dialects.claims import OneDialect, load_dialects, load_rpc_dialects
 from modelyard.serve.grpc import open_grpc
 from modelyard.serve.http import HttpLimits, HttpListener, listen
 from modelyard.serve.metrics import metrics_page
@@ -34,16 +35,22 @@ class Front:
         self._options = options
         self._version = version
         self._grpc: GrpcListener | None = None
+        self._doors: list[tuple[HttpListener, int]] = []
 
     def build(self) -> DataPlane:
         """The data plane, before anything listens; on the loop."""
         options = self._options
         self.plane = plane = DataPlane(asyncio.get_running_loop(), options.limits, options.request_s)
         self.budget = budget = BodyBudget(options.bodies_bytes)
-        surface = RestSurface(plane, self._version, load_pages(plane), lambda: metrics_page(plane))
+        spoken = load_dialects(plane, self._version, options.vertex) if options.dialects else ()
+        surface = RestSurface(plane, self._version, load_pages(plane), lambda: metrics_page(plane), spoken)
         plane.gauges = lambda: (self.connections, budget.held)
         limits = HttpLimits(body_bytes=options.limits.body_bytes)
         self._http = HttpListener(surface, limits, budget, listener_error)
+        self._doors = []
+        for door in options.doors:
+            app = OneDialect(plane, self._version, door.dialect, options.vertex)
+            self._doors.append((HttpListener(app, limits, budget, app.listener_error), door.port))
         return plane
 
     async def open(self) -> tuple[int, int | None]:
@@ -54,10 +61,13 @@ class Front:
         """
         options = self._options
         http_port = await self._http.open(options.host, options.http_port, reuse_port=options.reuse_port)
-        if options.grpc_port is None:
-            return http_port, None
-        rpc = RpcSurface(self.plane, self._version)
         try:
+            for listener, port in self._doors:
+                await listener.open(options.host, port, reuse_port=options.reuse_port)
+            if options.grpc_port is None:
+                return http_port, None
+            spoken = load_rpc_dialects(self.plane) if options.dialects else ()
+            rpc = RpcSurface(self.plane, self._version, spoken)
             self._grpc = open_grpc(rpc.methods, rpc, options.limits.body_bytes, self.budget)
             return http_port, await self._grpc.open(
                 options.host, options.grpc_port, reuse_port=options.reuse_port
@@ -73,22 +83,28 @@ class Front:
             PortBusy: another process holds a port.
         """
         options = self._options
-        for port in (options.http_port, options.grpc_port):
+        for port in (options.http_port, options.grpc_port, *(door.port for door in options.doors)):
             if port is not None:
                 listen(options.host, port, reuse_port=options.reuse_port).close()
 
     @property
     def connections(self) -> int:
         """Open HTTP connections."""
-        return self._http.open_connections
+        return sum(listener.open_connections for listener in self._listeners)
+
+    @property
+    def _listeners(self) -> list[HttpListener]:
+        return [self._http, *(listener for listener, _ in self._doors)]
 
     async def drain(self, timeout_s: float) -> None:
         """Take no new connections, answer what is in flight, close."""
         if self._options.reuse_port:
-            self._http.shun()
+            for listener in self._listeners:
+                listener.shun()
             await asyncio.sleep(SHUN_S)
-        self._http.stop_accepting()
-        done = [self._http.drain(timeout_s)]
+        for listener in self._listeners:
+            listener.stop_accepting()
+        done = [listener.drain(timeout_s) for listener in self._listeners]
         if self._grpc is not None:
             self._grpc.stop_accepting()
             done.append(self._grpc.drain(timeout_s))
@@ -96,6 +112,7 @@ class Front:
 
     async def close(self) -> None:
         """Cut what is left. Again is harmless."""
-        await self._http.close()
+        for listener in self._listeners:
+            await listener.close()
         if self._grpc is not None:
             await self._grpc.close()

@@ -13,6 +13,14 @@ from modelyard.engine.limits import QueueLimits
 
 
 @dataclass(frozen=True, slots=True)
+class Door:
+    """A port that speaks one dialect and nothing else."""
+
+    dialect: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class ServeOptions:
     """How to serve.
 
@@ -27,6 +35,9 @@ class ServeOptions:
         budget_bytes: what loaded models may hold in this process; 0 is no bound, and everything is loaded.
         loads: how many models are opened at one time.
         trust: open model code even where this kernel cannot confine it.
+        dialects: other protocols answer on the HTTP and gRPC ports too.
+        doors: further ports, each for one dialect.
+        vertex: Vertex AI's paths for health and prediction, where its environment names them.
     """
 
     host: str = "127.0.0.1"
@@ -41,6 +52,9 @@ class ServeOptions:
     budget_bytes: int = 0
     loads: int = 2
     trust: bool = False
+    dialects: bool = True
+    doors: tuple[Door, ...] = ()
+    vertex: tuple[str, ...] = ()
 
 
 def write_options(options: ServeOptions) -> bytes:

@@ -1,4 +1,4 @@
-"""HTTP adapter: Open Inference Protocol V2, ``POST /predict``, health, metrics and documentation.
+"""HTTP adapter: Open Inference Protocol V2, ``POST /predict``, health, metrics, documentation, dialects.
 
 A request finds its handler with one look-up of the raw path. A path that is not in the table is read once
 and entered; a change of the routes empties the table, so that a thousand models cost nothing until they are
@@ -12,144 +12,31 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
-from modelyard.core.errors import (
-    BadRequest,
-    InternalError,
-    MethodNotAllowed,
-    ModelyardError,
-    RouteNotFound,
-)
+from modelyard.core.errors import InternalError, MethodNotAllowed, ModelyardError, RouteNotFound
 from modelyard.monitor.exposition import CONTENT_TYPE
-from modelyard.serve.dataplane import Exchange, Route, Slot, not_ready, step_finding
+from modelyard.serve.dataplane import Route, Slot, not_ready, step_finding
+from modelyard.serve.dialects.claims import claim
 from modelyard.serve.http_answer import JSON
 from modelyard.serve.lookup import Lookup
 from modelyard.serve.repository import Repository
-from modelyard.serve.status import public_message, status_of
-from modelyard.wire import plain, rest, triton
+from modelyard.serve.rest_exchange import PlainExchange, V2Exchange, respond_error
+from modelyard.wire import rest, triton
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
     from typing import TypeAlias
 
-    from modelyard.core.request import InferReply
     from modelyard.serve.dataplane import DataPlane
+    from modelyard.serve.dialects.dialect import Dialect
     from modelyard.serve.http import HttpCall
 
     Handler: TypeAlias = Callable[[HttpCall], None]
 
-BINARY = b"application/octet-stream"
 NAME = "modelyard"
-KEY = b"x-modelyard-key"
 _KNOWN_PATHS, _KNOWN_BYTES = 8192, 512
 """How many paths the table holds beside the fixed ones, and how long they may be."""
 
 _GET, _POST = (b"GET", b"HEAD"), (b"POST",)
-
-
-class V2Exchange(Exchange):
-    """One ``infer`` call."""
-
-    __slots__ = ("call",)
-
-    surface = "http"
-
-    def __init__(self, plane: DataPlane, route: Route, call: HttpCall) -> None:
-        self.call = call
-        super().__init__(plane, route)
-
-    def open(self) -> None:
-        """Read the body; only a raw one needs the version that answers to be known."""
-        slot = self.slot
-        try:
-            size = self.call.header(b"inference-header-content-length")
-            json_size = None if size is None else _header_size(size)
-            if slot is not None:
-                signature = slot.signature
-            elif json_size == 0:
-                self.park()
-                return
-            else:
-                signature = None
-            self.begin(rest.decode_infer(_body(self.call), json_size, signature, self.plane.limits))
-        except ModelyardError as error:
-            self.finish(error)
-
-    def key(self) -> bytes | None:
-        """What the caller's header says to be sticky by."""
-        return self.call.header(KEY)
-
-    @property
-    def size_bytes(self) -> int:
-        """The body."""
-        return len(self.call.body)
-
-    def send(self, reply: InferReply) -> None:
-        """Encode, at once or step by step."""
-        encoded = rest.encode_infer(reply, self.request)  # type: ignore[arg-type]
-        if type(encoded) is rest.Encoded:
-            self.write(encoded)
-        else:
-            self.work = self.plane.steps.run(encoded, self._encoded)  # type: ignore[arg-type]
-
-    def _encoded(self, encoded: rest.Encoded | None, error: Exception | None) -> None:
-        self.work = None
-        if encoded is None:
-            self.finish(step_finding(error or InternalError("nothing was encoded"), "encode"))
-            return
-        self.write(encoded)
-        self.sent()
-
-    def write(self, encoded: rest.Encoded) -> None:
-        """Hand the bytes to the connection."""
-        if encoded.json_size is None:
-            parts = encoded.parts
-            self.call.respond(200, parts[0] if len(parts) == 1 else parts, JSON)  # type: ignore[arg-type]
-        else:
-            self.call.respond(
-                200, encoded.parts, BINARY, b"Inference-Header-Content-Length: %d\r\n" % encoded.json_size
-            )
-
-    def fail(self, error: ModelyardError) -> None:
-        """The protocol's error body."""
-        respond_error(self.call, error)
-
-
-class PlainExchange(V2Exchange):
-    """One ``POST /predict`` call."""
-
-    __slots__ = ("plain",)
-
-    def __init__(self, plane: DataPlane, route: Route, call: HttpCall) -> None:
-        super().__init__(plane, route, call)
-        self.plain: plain.PlainRequest | None = None
-
-    def open(self) -> None:
-        """Read the body as the version that answers wants it."""
-        slot = self.slot
-        try:
-            if slot is None:
-                self.park()
-                return
-            kind = self.call.header(b"content-type")
-            decoded = plain.decode_plain(
-                _body(self.call), (kind or b"").decode("latin-1"), slot.signature, self.plane.limits
-            )
-            if type(decoded) is plain.PlainRequest:
-                self.plain = decoded
-                self.start(decoded.request)
-            else:
-                self.work = self.plane.steps.run(decoded, self._read)  # type: ignore[arg-type]
-        except ModelyardError as error:
-            self.finish(error)
-
-    def _read(self, decoded: plain.PlainRequest | None, error: Exception | None) -> None:
-        self.plain = decoded
-        self._decoded(decoded.request if decoded else None, error)
-
-    def send(self, reply: InferReply) -> None:
-        """Answer in kind."""
-        encoded = plain.encode_plain(reply, self.plain)  # type: ignore[arg-type]
-        self.call.respond(200, encoded, JSON)
 
 
 class RestSurface:
@@ -161,8 +48,10 @@ class RestSurface:
         version: str,
         pages: Mapping[bytes, Handler],
         metrics: Callable[[], bytes | Generator[None, None, bytes]],
+        dialects: Sequence[Dialect] = (),
     ) -> None:
         self.plane = plane
+        self._dialects = dialects
         self.repository = Repository(plane)
         self._version = version
         self._metrics = metrics
@@ -212,9 +101,13 @@ class RestSurface:
         """
         parts = [unquote_to_bytes(part).decode("utf-8", "replace") for part in path.split(b"/")]
         handler = self._fixed.get("/".join(parts).encode()) or self._read(parts)
+        keep = True
         if handler is None:
-            raise RouteNotFound("no such path; GET /docs lists what is served here")
-        if len(path) <= _KNOWN_BYTES:
+            claimed = claim(self._dialects, parts[1:])
+            if claimed is None:
+                raise RouteNotFound("no such path; GET /docs lists what is served here")
+            handler, keep = claimed
+        if keep and len(path) <= _KNOWN_BYTES:
             if len(self._paths) >= _KNOWN_PATHS + len(self._fixed):
                 self.publish()
             self._paths[path] = handler
@@ -361,32 +254,11 @@ class RestSurface:
         call.on_cancel = work.stop
 
 
-def respond_error(call: HttpCall, error: ModelyardError) -> None:
-    """The error body of the protocol, with the stable code beside the sentence."""
-    status = status_of(error).http
-    body = rest.encode_error(public_message(error), error.code)
-    call.respond(status, body, JSON, _EXTRA.get(status, b""))
-
-
 def listener_error(status: int, message: str) -> bytes:
     """The body of an error that the listener found before there was a request."""
     return rest.encode_error(message, "bad-request" if status < 500 else "unavailable")
 
 
-_EXTRA = {429: b"Retry-After: 1\r\n", 503: b"Retry-After: 1\r\n"}
-
-
 def _only(call: HttpCall, methods: Sequence[bytes]) -> None:
     if call.method not in methods:
         raise MethodNotAllowed("this path takes " + " and ".join(method.decode() for method in methods))
-
-
-def _body(call: HttpCall) -> bytes | memoryview:
-    body = call.body
-    return memoryview(body) if type(body) is bytearray else body  # type: ignore[return-value]
-
-
-def _header_size(text: bytes) -> int:
-    if not text.isdigit() or len(text) > 12:
-        raise BadRequest("Inference-Header-Content-Length must be a whole number of bytes, zero or more")
-    return int(text)

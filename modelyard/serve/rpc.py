@@ -11,10 +11,11 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from modelyard.core.errors import ModelNotFound, ModelyardError
-from modelyard.serve.dataplane import Exchange, Route, Slot, not_ready
+from modelyard.serve.dataplane import Route, Slot, not_ready
 from modelyard.serve.lookup import Lookup
 from modelyard.serve.repository import Repository
 from modelyard.serve.rest import NAME
+from modelyard.serve.rpc_exchange import RpcExchange
 from modelyard.serve.status import public_message, status_of
 from modelyard.wire import grpc as wire
 from modelyard.wire import triton
@@ -22,62 +23,18 @@ from modelyard.wire import triton
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from modelyard.core.request import InferReply, InferRequest
     from modelyard.serve.dataplane import DataPlane
+    from modelyard.serve.dialects.rpc import RpcDialect
     from modelyard.serve.grpc import GrpcCall
 
 SERVICE = "/inference.GRPCInferenceService/"
-KEY = "x-modelyard-key"
 HEALTH = "/grpc.health.v1.Health/"
-
-
-class RpcExchange(Exchange):
-    """One ``ModelInfer`` call."""
-
-    __slots__ = ("call",)
-
-    surface = "grpc"
-
-    def __init__(self, plane: DataPlane, route: Route, call: GrpcCall) -> None:
-        self.call = call
-        super().__init__(plane, route)
-
-    def open(self) -> None:
-        """Read the message again, for another slot than it was read for."""
-        try:
-            self.begin(wire.decode_infer(self.call.payload, self.plane.limits).request)
-        except ModelyardError as error:
-            self.finish(error)
-
-    def start(self, request: InferRequest) -> None:
-        """The call's own deadline counts as the request's."""
-        left = self.call.time_remaining_s
-        if left is not None and (request.timeout_s is None or left < request.timeout_s):
-            request.timeout_s = left
-        super().start(request)
-
-    def key(self) -> bytes | str | None:
-        """What the caller's metadata says to be sticky by."""
-        return self.call.header(KEY)
-
-    @property
-    def size_bytes(self) -> int:
-        """The message."""
-        return len(self.call.payload)
-
-    def send(self, reply: InferReply) -> None:
-        """One message."""
-        self.call.respond(wire.encode_infer(reply, self.request))  # type: ignore[arg-type]
-
-    def fail(self, error: ModelyardError) -> None:
-        """A status."""
-        self.call.fail(status_of(error).grpc, public_message(error))
 
 
 class RpcSurface:
     """The application behind the gRPC listener: call it with each batch of calls."""
 
-    def __init__(self, plane: DataPlane, version: str) -> None:
+    def __init__(self, plane: DataPlane, version: str, dialects: Sequence[RpcDialect] = ()) -> None:
         self.plane = plane
         self.repository = Repository(plane)
         self._version = version
@@ -95,6 +52,8 @@ class RpcSurface:
             SERVICE + "RepositoryModelUnload": partial(self._move, "unload"),
             HEALTH + "Check": self._health,
         }
+        for dialect in dialects:
+            self._methods |= dialect.methods
 
     @property
     def methods(self) -> Sequence[str]:

@@ -123,12 +123,12 @@ def to_array(items: list[Any], dtype: DType, name: str) -> Array:
 
 
 def _narrow(wide: Array, dtype: DType, name: str) -> Array:
-    """FP64 to the datatype; JSON has no infinity, so one that appears is a number too large."""
+    """FP64 to the datatype; an infinity that was none before is a number too large."""
     if dtype.size == 8:
         return wide
     with np.errstate(over="ignore"):
         out: Array = wide.astype(dtype.numpy)
-    if np.isinf(out).any():
+    if np.isinf(out).any() and not np.array_equal(np.isinf(out), np.isinf(wide)):
         raise _out_of_range(name, dtype, wide.tolist())
     return out
 

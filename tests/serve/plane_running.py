@@ -16,6 +16,7 @@ from modelyard.engine.limits import QueueLimits
 from modelyard.monitor.counters import ModelCounters
 from modelyard.serve.budget import BodyBudget
 from modelyard.serve.dataplane import DataPlane, Slot
+from modelyard.serve.dialects.claims import OneDialect, load_dialects, load_rpc_dialects
 from modelyard.serve.grpc import open_grpc
 from modelyard.serve.http import HttpLimits, HttpListener
 from modelyard.serve.metrics import metrics_page
@@ -70,6 +71,15 @@ class Plane:
         self.slots = {}
         self.runners = {}
         self.woken = []
+        self.doors = {}
+
+    def door(self, dialect):
+        """The port of a listener for one dialect."""
+        if dialect not in self.doors:
+            app = OneDialect(self.plane, "0", dialect)
+            listener = HttpListener(app, HttpLimits(), BodyBudget(1 << 28), app.listener_error)
+            self.doors[dialect] = listener, self.wait(listener.open("127.0.0.1", 0))
+        return self.doors[dialect][1]
 
     def wait(self, work, timeout=30):
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout)
@@ -97,8 +107,9 @@ class Plane:
             self.plane = plane = DataPlane(self.loop, request_s=self.request_s)
             plane.wake = lambda name, version: self.woken.append((name, version))
             budget = BodyBudget(1 << 28)
-            surface = RestSurface(plane, "0", load_pages(plane), lambda: metrics_page(plane))
-            rpc = RpcSurface(plane, "0")
+            spoken = load_dialects(plane, "0", ("/healthz", "/vertex"))
+            surface = RestSurface(plane, "0", load_pages(plane), lambda: metrics_page(plane), spoken)
+            rpc = RpcSurface(plane, "0", load_rpc_dialects(plane))
             self.http = HttpListener(surface, HttpLimits(), budget, listener_error)
             self.grpc = open_grpc(rpc.methods, rpc, 64 << 20, budget, engine=self.engine)
             self.port = await self.http.open("127.0.0.1", 0)
@@ -111,6 +122,8 @@ class Plane:
     def __exit__(self, *_):
         async def stop():
             await self.http.close()
+            for listener, _ in self.doors.values():
+                await listener.close()
             await self.grpc.close()
             for slot in self.slots.values():
                 await slot.batcher.close()
@@ -140,7 +153,7 @@ def read(connection, method, path, body=None, headers=None):
     answer = connection.getresponse()
     data = answer.read()
     kind = answer.getheader("content-type", "")
-    return answer.status, json.loads(data) if data and "json" in kind else data
+    return answer.status, json.loads(data) if data.strip() and "json" in kind else data
 
 
 def until(condition, seconds=20.0):

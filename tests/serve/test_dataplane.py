@@ -19,7 +19,8 @@ from modelyard.serve.budget import BodyBudget
 from modelyard.serve.dataplane import DataPlane, Exchange, Routes, Slot
 from modelyard.serve.grpc_call import GrpcCall
 from modelyard.serve.http import HttpCall, HttpLimits, HttpListener
-from modelyard.serve.rest import RestSurface, V2Exchange, listener_error
+from modelyard.serve.rest import RestSurface, listener_error
+from modelyard.serve.rest_exchange import V2Exchange
 from modelyard.serve.rpc import SERVICE, RpcSurface
 
 SPEC = TensorSpec("x", DTYPES["FP32"], (None, 2))

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from modelyard.console.cli.door_options import HELP, parse_doors
 from modelyard.core.errors import UnsafeFile
 from modelyard.core.limits import WireLimits
 from modelyard.engine.limits import QueueLimits
 from modelyard.serve.options import ServeOptions
+from modelyard.settings import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +63,8 @@ _OPTIONS = (
         type=click.FloatRange(0.001, 86_400),
         help="Seconds that a request may take when its caller gives no time.",
     ),
+    click.option("--dialect", "doors", multiple=True, metavar="NAME@PORT", help=HELP),
+    click.option("--no-dialects", is_flag=True, help="Speak V2 and /predict only on the ports above."),
     click.option(
         "--insecure", is_flag=True, help="Allow an address that other machines reach, without keys."
     ),
@@ -82,6 +86,8 @@ def listening_options(command: Callable[..., Any]) -> Callable[..., Any]:
         max_waiting: int,
         max_body_mb: int,
         request_timeout: float,
+        doors: tuple[str, ...],
+        no_dialects: bool,
         insecure: bool,
         **rest: Any,
     ) -> Any:
@@ -97,6 +103,9 @@ def listening_options(command: Callable[..., Any]) -> Callable[..., Any]:
             WireLimits(body_bytes=body_bytes, elements=body_bytes),
             bodies_bytes=max(8 * body_bytes, _MOST_BODIES),
             request_s=request_timeout,
+            dialects=not no_dialects,
+            doors=parse_doors(doors, (http_port, None if no_grpc else grpc_port)),
+            vertex=read_settings().vertex,
         )
         return command(*arguments, options=options, insecure=insecure, **rest)
 

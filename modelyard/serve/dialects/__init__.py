@@ -1,0 +1,1 @@
+"""Protocols that others defined, each a thin adapter over the one data plane."""

@@ -1,0 +1,21 @@
+"""What every dialect over gRPC is: full method names and who answers them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from modelyard.serve.dataplane import DataPlane
+    from modelyard.serve.grpc import GrpcCall
+
+
+class RpcDialect(Protocol):
+    """One protocol; its handlers raise ``ModelyardError``, which leaves as a status."""
+
+    def __init__(self, plane: DataPlane) -> None: ...
+
+    @property
+    def methods(self) -> Mapping[str, Callable[[GrpcCall], None]]:
+        """Full method name -> what answers it."""

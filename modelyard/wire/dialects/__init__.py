@@ -1,0 +1,1 @@
+"""Bodies of the protocols that others defined: bytes to requests, answers to bytes."""
