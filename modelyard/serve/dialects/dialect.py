@@ -118,6 +118,7 @@ class Dialect(ABC):
     """
 
     name: ClassVar[str]
+    methods: ClassVar[tuple[bytes, ...]] = (b"POST",)  # of inference
 
     def __init__(
         self, plane: DataPlane, version: str, alone: bool = False, routes: Sequence[str] = ()
@@ -173,7 +174,7 @@ class Dialect(ABC):
         Raises:
             ModelyardError: it cannot be.
         """
-        only(call, b"POST")
+        only(call, *self.methods)
         exchange = DialectExchange(self, route, call, codec(call))
         call.on_cancel = exchange.cancel
         exchange.open()

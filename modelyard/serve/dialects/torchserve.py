@@ -43,6 +43,7 @@ class TorchServe(Dialect):
     """The protocol."""
 
     name = "torchserve"
+    methods = (b"POST", b"PUT")  # its pages show curl -T, which is PUT
 
     def read(self, parts: Sequence[str]) -> Handler | None:
         """What answers a path."""

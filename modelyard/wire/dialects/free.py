@@ -43,7 +43,8 @@ class Free:
 
     Args:
         accept: what the caller wants back: CSV, npy, else JSON.
-        bare: JSON answers are the list of predictions, not ``{"predictions": list}``.
+        bare: JSON answers are the list of predictions, not ``{"predictions": list}``, and hold NaN as Python's
+            json writes it.
     """
 
     __slots__ = ("_accept", "_bare", "_content_type")
@@ -110,12 +111,12 @@ class Free:
         chosen = only_output(reply, reply.signature.label)
         if not reply.signature.batched:
             found = {
-                s.name: write_array(a, s, bare=False)
+                s.name: write_array(a, s, bare=self._bare)
                 for s, a in zip(chosen.signature.outputs, chosen.outputs, strict=True)
             }
             text = b",".join(to_json(name) + b":" + value for name, value in found.items())
             return before + (b"{" + text + b"}" if len(found) > 1 else next(iter(found.values()))) + after
-        return encode_rows(chosen, bare=False, before=before, after=after)
+        return encode_rows(chosen, bare=self._bare, before=before, after=after)
 
 
 def read_npy(body: Buffer, signature: Signature, limits: WireLimits) -> Array:

@@ -109,8 +109,12 @@ def _named_rows(value: list[Any], signature: Signature, limits: WireLimits) -> l
 
 def _widened(values: list[Any], spec: TensorSpec) -> list[Any]:
     """Scalars for an input of one column are its rows."""
-    if len(spec.shape) == 2 and spec.shape[1] in (1, None) and type(values[0]) is not list:
-        return [[value] for value in values]
+    if (
+        len(spec.shape) == 2
+        and spec.shape[1] in (1, None)
+        and any(type(value) is not list for value in values)
+    ):
+        return [value if type(value) is list else [value] for value in values]
     return values
 
 
