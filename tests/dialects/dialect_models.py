@@ -1,4 +1,4 @@
-"""Models with known answers behind a real plane: a table with named columns, several tensors, bytes, odd numbers."""
+"""Models with known answers behind a real plane: a table, several tensors, bytes, odd numbers."""
 
 import numpy as np
 

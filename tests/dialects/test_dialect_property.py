@@ -1,6 +1,7 @@
 """No body makes a codec raise anything but a finding for its caller."""
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -75,17 +76,15 @@ def test_text_codecs_find_fault_with_their_caller_only(codec, body, kind, model,
     try:
         request = settle(made.read(body, signature, limits))
         inputs, _ = signature.bind(request.names, request.arrays)
-    except CallerError as error:
-        assert error.message
+    except CallerError:
         return
     with np.errstate(all="ignore"):
         outputs = work(*inputs)
     try:
         text = settle(made.write(InferReply("m", "1", signature, outputs)))
-    except CallerError as error:
-        assert error.message
-    else:
-        assert isinstance(text, bytes)
+    except CallerError:
+        return
+    assert isinstance(text, bytes)
 
 
 dtypes = st.integers(0, 24)
@@ -131,8 +130,7 @@ def test_predict_messages_find_fault_with_their_caller_only(tensor, name, model,
         read_spec(payload)
         found = settle(codec.read(payload, signature, limits))
         inputs, _ = signature.bind(found.names, found.arrays)
-    except CallerError as error:
-        assert error.message
+    except CallerError:
         return
     with np.errstate(all="ignore"):
         reply = InferReply("m", "1", signature, work(*inputs))
@@ -149,10 +147,8 @@ def test_garbage_is_a_finding_for_every_message(payload, model):
         lambda: ExamplesCall(["classify"]).read(payload, MODELS[model][0], WireLimits()),
         lambda: ExamplesCall(["regress"], True).read(payload, MODELS[model][0], WireLimits()),
     ):
-        try:
+        with suppress(CallerError):
             read()
-        except CallerError as error:
-            assert error.message
 
 
 @given(st.lists(st.integers(0, 2**64 - 1)), st.integers(10, 40))

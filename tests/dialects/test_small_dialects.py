@@ -216,7 +216,9 @@ def test_sagemaker_npy_is_told_apart_on_the_shared_port(iris):
         npy(np.array(["a"])),
         npy(np.array([[1, 2]], "<c16")),
         b"\x93NUMPY\x01\x00\x46\x00{'descr': '|O', 'fortran_order': False, 'shape': (1, 2), }" + b" " * 20,
-        b"\x93NUMPY\x01\x00\x46\x00{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999,2)}      \n",
+        b"\x93NUMPY\x01\x00\x46\x00{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999,2)}"
+        + b" " * 6
+        + b"\n",
     ],
 )
 def test_npy_that_is_wrong_is_refused(iris, body):

@@ -33,11 +33,12 @@ def curl(plane, path, *arguments, port=None):
 
 
 def post(plane, path, value, port=None):
+    """By `curl` where it fits on a command line."""
     text = value if isinstance(value, str) else json.dumps(value)
-    status, body = curl(plane, path, "-d", "@-" if len(text) > 1000 else text, port=port) if len(text) <= 1000 else (
-        plane.ask("POST", path, text, {"content-type": "application/json"})
-    )  # fmt: skip
-    return status, json.loads(body) if isinstance(body, str) else body
+    if len(text) > 1000:
+        return plane.ask("POST", path, text, {"content-type": "application/json"})
+    status, body = curl(plane, path, "-d", text, port=port)
+    return status, json.loads(body)
 
 
 def test_rows_and_columns(plane):

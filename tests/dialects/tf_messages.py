@@ -14,11 +14,14 @@ message Any { string type_url = 1; bytes value = 2 }
 message Dim { int64 size = 1; string name = 2 }
 message TensorShapeProto { repeated Dim dim = 2; bool unknown_rank = 3 }
 message TensorProto { int32 dtype = 1; TensorShapeProto tensor_shape = 2; int32 version_number = 3;
-  bytes tensor_content = 4; packed int32 half_val = 13; packed float float_val = 5; packed double double_val = 6;
-  packed int32 int_val = 7; repeated bytes string_val = 8; packed int64 int64_val = 10; packed bool bool_val = 11;
-  packed uint32 uint32_val = 16; packed uint64 uint64_val = 17 }
-message ModelSpec { string name = 1; Int64Value version = 2; string version_label = 4; string signature_name = 3 }
-message PredictRequest { ModelSpec model_spec = 1; map TensorProto inputs = 2; repeated string output_filter = 3 }
+  bytes tensor_content = 4; packed int32 half_val = 13;
+  packed float float_val = 5; packed double double_val = 6;
+  packed int32 int_val = 7; repeated bytes string_val = 8; packed int64 int64_val = 10;
+  packed bool bool_val = 11; packed uint32 uint32_val = 16; packed uint64 uint64_val = 17 }
+message ModelSpec {
+  string name = 1; Int64Value version = 2; string version_label = 4; string signature_name = 3 }
+message PredictRequest {
+  ModelSpec model_spec = 1; map TensorProto inputs = 2; repeated string output_filter = 3 }
 message PredictResponse { ModelSpec model_spec = 2; map TensorProto outputs = 1 }
 message BytesList { repeated bytes value = 1 }
 message FloatList { packed float value = 1 }

@@ -112,6 +112,19 @@ def _rows(
 ) -> bytes:
     if len(outputs) == 1:
         return write_array(outputs[0][start:end], specs[0], bare=bare)[1:-1]
+    # Scalars and rows stay numpy values: orjson writes an FP32 as its own shortest decimal.
+    names = [spec.name for spec in specs]
+    columns = [
+        list(np.ascontiguousarray(array[start:end]))
+        if spec.dtype.size
+        else _texts(array[start:end], spec, bare)
+        for array, spec in zip(outputs, specs, strict=True)
+    ]
+    text = orjson.dumps(
+        [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)], None, _NUMPY
+    )
+    if b"null" not in text:
+        return text[1:-1]
     keys = [to_json(spec.name) + b":" for spec in specs]
     rows = []
     for at in range(start, end):

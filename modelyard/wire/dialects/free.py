@@ -43,8 +43,7 @@ class Free:
 
     Args:
         accept: what the caller wants back: CSV, npy, else JSON.
-        bare: JSON answers are the list of predictions, not ``{"predictions": list}``, and hold NaN as Python's
-            json writes it.
+        bare: JSON answers are the list of predictions alone, NaN in it as Python's json writes it.
     """
 
     __slots__ = ("_accept", "_bare", "_content_type")
