@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from modelyard.serve.budget import BodyBudget
 from modelyard.serve.dataplane import DataPlane
 from modelyard.serve.dialects.claims import OneDialect, load_dialects, load_rpc_dialects
+from modelyard.serve.dialects.table import DIALECTS
 from modelyard.serve.grpc import open_grpc
 from modelyard.serve.http import HttpLimits, HttpListener, listen
 from modelyard.serve.metrics import metrics_page
@@ -42,7 +43,8 @@ class Front:
         options = self._options
         self.plane = plane = DataPlane(asyncio.get_running_loop(), options.limits, options.request_s)
         self.budget = budget = BodyBudget(options.bodies_bytes)
-        spoken = load_dialects(plane, self._version, options.vertex) if options.dialects else ()
+        names = tuple(DIALECTS) if options.dialects else ()
+        spoken = load_dialects(plane, self._version, options.vertex, names)
         surface = RestSurface(plane, self._version, load_pages(plane), lambda: metrics_page(plane), spoken)
         plane.gauges = lambda: (self.connections, budget.held)
         limits = HttpLimits(body_bytes=options.limits.body_bytes)

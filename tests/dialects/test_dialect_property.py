@@ -21,7 +21,8 @@ from modelyard.wire.dialects.tfserving import Examples, Predict
 from modelyard.wire.dialects.tfserving_rpc import ExamplesCall, PredictCall, read_spec, read_tasks
 from modelyard.wire.dialects.varints import cut_varints, pack_varints, unpack_varints
 
-KINDS = ("", "application/json", "text/csv", "application/x-npy", "text/csv; charset=utf-8", "image/jpeg")
+KINDS = ("", "application/json", "text/csv", "application/x-npy", "text/csv; charset=utf-8", "image/jpeg",
+         "multipart/form-data; boundary=x")  # fmt: skip
 CODECS = {
     "predict": lambda kind: Predict(),
     "classify": lambda kind: Examples(True),

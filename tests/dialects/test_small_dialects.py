@@ -143,9 +143,15 @@ def test_torchserve(plane, tmp_path):
     for port in (plane.port, own):
         found = loads(curl(plane, "/predictions/image", "-T", str(picture), port=port))
         assert (found[0], found[1][0]["size"]) == (200, 1002)
+    found = loads(curl(plane, "/predictions/image", "-F", f"data=@{picture}"))
+    assert (found[0], found[1][0]["size"]) == (200, 1002)
     rows = tmp_path / "rows.json"
     rows.write_text("[[9.0, 1.0], [1.0, 1.0]]")
     assert loads(curl(plane, "/predictions/iris", "-T", str(rows))) == (200, [1, 0])
+    assert loads(curl(plane, "/predictions/iris", "-F", f"data=@{rows}")) == (200, [1, 0])
+    form = ("-H", "content-type: multipart/form-data; boundary=x", "-d")
+    for body in ("", "--x", "--x--", "--x\r\n\r\n[[1, 2]]", "--xa\r\nb--x"):
+        assert loads(curl(plane, "/predictions/iris", *form, body))[0] == 400
     assert loads(curl(plane, "/predictions/iris/1.0", *JSON, '{"data": [[9, 1]]}')) == (200, [1])
     assert loads(curl(plane, "/predictions/iris", "-d", '{"instances": [{"length": 9, "width": 1}]}')) == (
         200,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from modelyard.core.errors import ModelyardError, RouteNotFound
-from modelyard.serve.dialects.table import DIALECTS, RPC_DIALECTS
+from modelyard.serve.dialects.table import DIALECTS, EXTENSIONS, RPC_DIALECTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,8 +23,10 @@ _KNOWN_PATHS, _KNOWN_BYTES = 8192, 512
 def load_dialects(
     plane: DataPlane, version: str, vertex: Sequence[str] = (), names: Iterable[str] = tuple(DIALECTS)
 ) -> list[Dialect]:
-    """The dialects of the inference port, in the table's order."""
-    return [DIALECTS.load(name)(plane, version, False, vertex if name == "vertex" else ()) for name in names]
+    """The extensions and the dialects of the inference port, in the tables' order."""
+    return [EXTENSIONS.load(name)(plane, version) for name in EXTENSIONS] + [
+        DIALECTS.load(name)(plane, version, False, vertex if name == "vertex" else ()) for name in names
+    ]
 
 
 def load_rpc_dialects(plane: DataPlane) -> list[RpcDialect]:

@@ -22,6 +22,11 @@ DIALECTS: Table[type[Dialect]] = Table(
     "dialect",
 )
 
+EXTENSIONS: Table[type[Dialect]] = Table(
+    {"triton": "modelyard.serve.dialects.triton:TritonRest"}, "extension of V2"
+)
+"""Always there: they are part of the protocol of the inference port."""
+
 RPC_DIALECTS: Table[type[RpcDialect]] = Table(
     {"tfserving": "modelyard.serve.dialects.tfserving_rpc:TensorFlowServingRpc"},
     "gRPC dialect",

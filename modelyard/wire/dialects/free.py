@@ -17,6 +17,7 @@ from modelyard.wire.binary import to_objects
 from modelyard.wire.dialects.answers import encode_rows, only_output, write_array
 from modelyard.wire.dialects.bodies import CSV_TYPES, is_json, media_of, parse_json
 from modelyard.wire.dialects.csv_rows import read_headless
+from modelyard.wire.dialects.multipart import FORM, first_part
 from modelyard.wire.dialects.rows import read_rows, request_of, requests_of
 from modelyard.wire.plain import decode_plain
 from modelyard.wire.plain_rows import column_names
@@ -37,9 +38,9 @@ NPY = "application/x-npy"
 class Free:
     """TorchServe's ``/predictions`` and SageMaker's ``/invocations``: what comes is told by its type.
 
-    JSON is read as ``POST /predict`` reads it, and ``{"instances": rows}`` with base64 too; CSV with or
-    without a header line; ``application/x-npy``; any other body is the one element of a model that takes
-    bytes.
+    JSON is read as ``POST /predict`` reads it, and ``{"instances": rows}`` with base64 too; CSV with or without a
+    header line; ``application/x-npy``; of a form its first part; any other body is the one element of a model
+    that takes bytes.
 
     Args:
         accept: what the caller wants back: CSV, npy, else JSON.
@@ -69,6 +70,9 @@ class Free:
             CallerError: not a request that this model takes.
         """
         media = media_of(self._content_type)
+        if media == FORM:
+            body, kind = first_part(body, self._content_type)
+            media = media_of(kind)
         if media in CSV_TYPES:
             return self._csv(body, signature, limits)
         if media == NPY:

@@ -1,0 +1,88 @@
+"""What else of Triton's REST API is answered beside V2. Source: its extension_*.md pages.
+
+    POST /v2/models/NAME[/versions/N]/generate, /generate_stream
+    GET|POST /v2/trace/setting, /v2/models/NAME/trace/setting, /v2/logging
+
+Requests are not traced, and how much the server logs is set when it starts: both are told as they are, and a
+call that would change them is refused rather than taken and forgotten.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from msgspec.json import encode as to_json
+
+from modelyard.core.errors import Unsupported
+from modelyard.serve.dialects.dialect import Dialect, only
+from modelyard.serve.rest_exchange import respond_error
+from modelyard.wire.dialects.bodies import parse_object
+from modelyard.wire.dialects.generate import Generate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from modelyard.core.errors import ModelyardError
+    from modelyard.serve.dialects.dialect import Handler
+    from modelyard.serve.http import HttpCall
+
+TRACE: Mapping[str, Any] = {
+    "trace_file": "",
+    "trace_level": ["OFF"],
+    "trace_rate": "1000",
+    "trace_count": "-1",
+    "log_frequency": "0",
+}
+
+
+class TritonRest(Dialect):
+    """The extensions; errors are V2's."""
+
+    name = "triton"
+
+    def read(self, parts: Sequence[str]) -> Handler | None:
+        """What answers a path."""
+        match list(parts):
+            case ["v2", "models", name, ("generate" | "generate_stream") as verb]:
+                return self._generate(name, "", verb)
+            case ["v2", "models", name, "versions", version, ("generate" | "generate_stream") as verb]:
+                return self._generate(name, version, verb)
+            case ["v2", "trace", "setting"]:
+                return partial(self._settings, lambda: TRACE)
+            case ["v2", "models", name, "trace", "setting"]:
+                self.route(name)
+                return partial(self._settings, lambda: TRACE)
+            case ["v2", "logging"]:
+                return partial(self._settings, log_settings)
+        return None
+
+    def fail(self, call: HttpCall, error: ModelyardError) -> None:
+        """The error body of V2."""
+        respond_error(call, error)
+
+    def _generate(self, name: str, version: str, verb: str) -> Handler:
+        return partial(self.infer, self.route(name, version), lambda _: Generate(verb == "generate_stream"))
+
+    def _settings(self, settings: Callable[[], Mapping[str, Any]], call: HttpCall) -> None:
+        only(call, b"GET", b"HEAD", b"POST")
+        now = settings()
+        if call.method == b"POST" and call.body:
+            for key, value in parse_object(bytes(call.body), self.plane.limits).items():
+                if value is not None and (key not in now or now[key] != value):
+                    raise Unsupported(f"{key[:80]} cannot be changed while this server runs")
+        call.respond(200, to_json(now))
+
+
+def log_settings() -> dict[str, Any]:
+    """How much this process says, in Triton's words."""
+    log = logging.getLogger("modelyard.serve")
+    return {
+        "log_file": "",
+        "log_info": log.isEnabledFor(logging.INFO),
+        "log_warning": log.isEnabledFor(logging.WARNING),
+        "log_error": log.isEnabledFor(logging.ERROR),
+        "log_verbose_level": int(log.isEnabledFor(logging.DEBUG)),
+        "log_format": "default",
+    }
