@@ -39,8 +39,8 @@ class Free:
     """TorchServe's ``/predictions`` and SageMaker's ``/invocations``: what comes is told by its type.
 
     JSON is read as ``POST /predict`` reads it, and ``{"instances": rows}`` with base64 too; CSV with or
-    without a header line; ``application/x-npy``; of a form its first part; any other body is the one element of
-    a model that takes bytes.
+    without a header line; ``application/x-npy``; of a form its first part; any other body is the one element
+    of a model that takes bytes.
 
     Args:
         accept: what the caller wants back: CSV, npy, else JSON.
