@@ -122,6 +122,18 @@ def to_array(items: list[Any], dtype: DType, name: str) -> Array:
     return np.array(items, dtype.numpy)
 
 
+def pack_short(items: list[Any], dtype: DType, name: str) -> Array:
+    """``to_array`` of checked numbers, in the quickest way for a few of them."""
+    count = len(items)
+    if count > _SHORT:
+        return to_array(items, dtype, name)
+    packer = _packers.get((dtype.name, count)) or _packer(dtype, count)
+    try:
+        return np.ndarray((count,), dtype.numpy, packer.pack(*items))
+    except (StructError, OverflowError):
+        raise _out_of_range(name, dtype, items) from None
+
+
 def _narrow(wide: Array, dtype: DType, name: str) -> Array:
     """FP64 to the datatype; an infinity that was none before is a number too large."""
     if dtype.size == 8:

@@ -84,6 +84,8 @@ def encode_rows(
         BadInput: outputs that have no common first axis.
     """
     outputs, specs = reply.outputs, reply.signature.outputs
+    if len(outputs) == 1 and outputs[0].ndim > 0 and outputs[0].size <= STEP_ITEMS:
+        return before + write_array(outputs[0], specs[0], bare=bare) + after
     sizes = {array.shape[0] if array.ndim else -1 for array in outputs}
     if len(sizes) != 1 or -1 in sizes:
         raise BadInput("the outputs of this model have no common number of rows; send 'inputs', by column")

@@ -20,7 +20,7 @@ from modelyard.core.errors import BadInput, TooLarge
 from modelyard.core.request import InferRequest
 from modelyard.wire.binary import check_strings, to_objects
 from modelyard.wire.dialects.bodies import parse_json, quoted, read_base64
-from modelyard.wire.numbers import to_array
+from modelyard.wire.numbers import pack_short
 from modelyard.wire.plain_large import read_large
 from modelyard.wire.plain_rows import column_names, from_columns, from_records, tensor
 
@@ -65,7 +65,7 @@ def read_fast(text: Buffer, signature: Signature) -> Array | None:
                 return None
         shape.append(size)
         items = list(chain.from_iterable(items))
-    return to_array(items, spec.dtype, spec.name).reshape(shape) if items else None
+    return pack_short(items, spec.dtype, spec.name).reshape(shape) if items else None
 
 
 def read_rows(value: Any, signature: Signature, limits: WireLimits, word: str = "instances") -> list[Array]:
