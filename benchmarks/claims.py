@@ -31,6 +31,7 @@ def claims(results: Results) -> list[Claim]:
         *_heavy(results),
         *_start(results),
         *_polite(results),
+        *_loop(results),
         *_soak(results),
     ]
 
@@ -130,6 +131,15 @@ def _polite(results: Results) -> Iterator[Claim]:
         yield Claim(
             text, f"{times:.3g}x" + ("" if unhurt else ", and requests were lost"), times <= 3 and unhurt
         )
+
+
+def _loop(results: Results) -> Iterator[Claim]:
+    rows = results.get("polite", {}).get("servers", {}).get("modelyard", {})
+    turns = {name: one["loop"]["max_us"] / 1000 for name, one in rows.items() if one.get("loop")}
+    worst = max(turns, key=lambda name: turns[name], default=None)
+    named = f" (the longest: {worst})" if worst else ""
+    text = f"Beside every abuse: no turn of the event loop over 10 ms of processor time{named}"
+    yield _below(text, turns[worst] if worst else None, 10, " ms")
 
 
 def _soak(results: Results) -> Iterator[Claim]:

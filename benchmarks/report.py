@@ -36,7 +36,8 @@ HEADINGS = {
     "polite": (
         "A polite client beside abusive ones",
         "200 small requests a second on a fixed schedule, each latency counted from when it was due. The "
-        "abuser shares the load's core at the lowest priority, so part of each rise is the load's own.",
+        "abuser shares the load's core as an idle process, so part of each rise is the load's own; the last "
+        "column is the processor time between two calls of a timer of 1 ms on Modelyard's own event loop.",
     ),
     "soak": ("Soak", "Full load, memory of all processes sampled each second."),
 }

@@ -143,14 +143,22 @@ def _range(spread: Data) -> str:
 
 
 def polite(data: Data) -> Table:
-    """One row an abuse: the polite client's p99 (and how many times quiet) beside it, for each server."""
+    """One row an abuse: the polite client's p99 (and how many times quiet) beside it, for each server.
+
+    The last column is the longest turn of Modelyard's own loop meanwhile, in processor time.
+    """
     keys = list(data["servers"])
-    table = [["the other clients send", *(f"{title(key)}: p99" for key in keys)]]
+    head = ["the other clients send", *(f"{title(key)}: p99" for key in keys)]
+    watched = any("loop" in one for one in data["servers"].get("modelyard", {}).values())
+    table = [[*head, "Modelyard's loop: p99 and longest turn"] if watched else head]
     for case in data["cases"]:
         row = [case]
         for key in keys:
             one = data["servers"][key].get(case)
             row.append(_manners(one) if one else "-")
+        if watched:
+            loop = data["servers"]["modelyard"].get(case, {}).get("loop")
+            row.append(f"{micros(loop['p99_us'])}, {micros(loop['max_us'])}" if loop else "-")
         table.append(row)
     return table
 

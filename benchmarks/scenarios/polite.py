@@ -1,7 +1,8 @@
 """A polite client beside abusive ones: 200 small requests a second, on a fixed schedule.
 
 A closed loop would hide a stall (it sends nothing while it waits), so each latency is counted from
-the moment at which the request was due.
+the moment at which the request was due. Modelyard's own loop is watched too (see `benchmarks.watched`): the
+abuser shares the load's core, so that part of what the client feels is not the server's.
 """
 
 from __future__ import annotations
@@ -9,16 +10,17 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from benchmarks import models
 from benchmarks.abuse import NAMES
 from benchmarks.bodies import Body, WrongAnswer
-from benchmarks.catalogue import SERVERS
+from benchmarks.catalogue import SERVERS, Launch, Server, Start
 from benchmarks.envs import NotInstallable
 from benchmarks.places import ROOT
 from benchmarks.plan import Data, Plan, say
@@ -28,6 +30,7 @@ from benchmarks.session import first_answer, http_body, verify
 RIVALS = ("modelyard", "triton", "mosec", "fastapi")
 RATE = 200
 RECOVERY_S = 20.0
+TURNS = "turns.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +94,11 @@ def _one_server(key: str, seconds: float, plan: Plan) -> Data:
             say(f"  {key}: beside {abuse}")
             quiet.append(polite(running.port, running.path, body, seconds))
             before = running.memory()
+            turns(running)
             rows[abuse] = _beside(running, body, abuse, seconds, plan)
             rows[abuse]["grown"] = rows[abuse].pop("rss") - before.root - before.children
             rows[abuse]["after"] = _recovers(running)
+            rows[abuse]["loop"] = turns(running) if rows[abuse]["after"] == "well" else {}
             if rows[abuse]["after"] != "well":
                 running.stop()
                 running = _up(key, plan)
@@ -107,7 +112,8 @@ def _one_server(key: str, seconds: float, plan: Plan) -> Data:
 
 
 def _up(key: str, plan: Plan) -> Running:
-    running = start(SERVERS[key], models.iris(), plan.cores.server)
+    server = _watched(SERVERS[key]) if key == "modelyard" else SERVERS[key]
+    running = start(server, models.iris(), plan.cores.server)
     try:
         first_answer(running)
         verify(running, "json")
@@ -115,6 +121,33 @@ def _up(key: str, plan: Plan) -> Running:
         running.stop()
         raise
     return running
+
+
+def _watched(server: Server) -> Server:
+    """The same server with a clock on its loop."""
+
+    def begin(launch: Launch) -> Start:
+        plain = server.start(launch)
+        command = [sys.executable, "-m", "benchmarks.watched", str(launch.folder / TURNS), *plain.command[1:]]
+        return Start(command, plain.environ | {"PYTHONPATH": str(ROOT)})
+
+    return replace(server, start=begin)
+
+
+def turns(running: Running) -> Data:
+    """How long the turns of a watched server's loop were since the last call; empty for other servers."""
+    if "benchmarks.watched" not in running.child.args:  # type: ignore[operator]
+        return {}
+    told = running.launch.folder / TURNS
+    told.unlink(missing_ok=True)
+    os.kill(running.child.pid, signal.SIGUSR1)
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        with contextlib.suppress(FileNotFoundError):
+            found: Data = json.loads(told.read_text())
+            return found
+        time.sleep(0.01)
+    return {}
 
 
 def _beside(running: Running, body: Body, abuse: str, seconds: float, plan: Plan) -> Data:

@@ -15,6 +15,7 @@ from modelyard.serve.http_limits import Refused
 
 if TYPE_CHECKING:
     from modelyard.serve.http_limits import HttpLimits
+    from modelyard.serve.steps import Steps
 
 # The size, and at most one run of extensions, which mean nothing here. No blank before either.
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e]*)?")
@@ -31,9 +32,9 @@ class LengthReader:
 
     __slots__ = ("_left", "body")
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, steps: Steps | None = None) -> None:
         self._left = length
-        self.body = BodyBuffer(length)
+        self.body = BodyBuffer(length, steps)
 
     @property
     def done(self) -> bool:
@@ -63,7 +64,7 @@ class ChunkReader:
 
     __slots__ = ("_chunks", "_extensions", "_left", "_limits", "_line", "_state", "_trailers", "body")
 
-    def __init__(self, limits: HttpLimits) -> None:
+    def __init__(self, limits: HttpLimits, steps: Steps | None = None) -> None:
         self._limits = limits
         self._state = _AT_SIZE
         self._left = 0
@@ -71,7 +72,7 @@ class ChunkReader:
         self._extensions = 0
         self._trailers = 0
         self._line = b""
-        self.body = BodyBuffer(limits.body_bytes)
+        self.body = BodyBuffer(limits.body_bytes, steps)
 
     @property
     def done(self) -> bool:

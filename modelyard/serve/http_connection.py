@@ -198,7 +198,11 @@ class Connection(Outgoing):
         if head.waits and not arrived and self._transport is not None:
             self._transport.write(CONTINUE)
         self._mode = BODY
-        self._body = ChunkReader(listener.limits) if head.length == CHUNKED else LengthReader(head.length)
+        steps = listener.steps
+        if head.length == CHUNKED:
+            self._body = ChunkReader(listener.limits, steps)
+        else:
+            self._body = LengthReader(head.length, steps)
 
     def _set_body_deadline(self, have: int) -> None:
         limits = self._listener.limits
@@ -267,7 +271,8 @@ class Connection(Outgoing):
     def _inflate(self, call: HttpCall) -> None:
         self._hold = True
         listener = self._listener
-        inflation = Inflation(call.body, call.head.coding, listener.limits.body_bytes, self._budget)
+        most, steps = listener.limits.body_bytes, listener.steps
+        inflation = Inflation(call.body, call.head.coding, most, self._budget, steps)
 
         def done(plain: Body | None, error: Exception | None) -> None:
             call.on_cancel = None
@@ -282,7 +287,7 @@ class Connection(Outgoing):
             else:
                 answer_refusal(call, listener, error)
 
-        work = listener.steps.run(inflation.steps(), done)
+        work = steps.run(inflation.steps(), done)
 
         def cancelled() -> None:
             work.stop()

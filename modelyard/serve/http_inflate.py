@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from modelyard.serve.budget import BodyBudget
+    from modelyard.serve.steps import Steps
 
 SLICE_BYTES = 128 << 10
 _MEMBERS = 64
@@ -28,15 +29,22 @@ class Inflation:
         coding: b"gzip" or b"deflate".
         limit_bytes: the most that may come out.
         budget: where what comes out is counted; ``held`` is how much was taken.
+        steps: where the memory of the plain body is given back.
     """
 
     def __init__(
-        self, packed: bytes | bytearray | memoryview, coding: bytes, limit_bytes: int, budget: BodyBudget
+        self,
+        packed: bytes | bytearray | memoryview,
+        coding: bytes,
+        limit_bytes: int,
+        budget: BodyBudget,
+        steps: Steps | None = None,
     ) -> None:
         self._packed = packed
         self._coding = coding
         self._limit = limit_bytes
         self._budget = budget
+        self._steps = steps
         self.held = 0
 
     def steps(self) -> Generator[None, None, bytearray | memoryview]:
@@ -45,7 +53,7 @@ class Inflation:
         Raises:
             Refused: not what its coding says (400), over the limit (413), no room now (503).
         """
-        plain = BodyBuffer(self._limit)
+        plain = BodyBuffer(self._limit, self._steps)
         packed = memoryview(self._packed)
         at, members = 0, 0
         while at < len(packed):

@@ -25,13 +25,17 @@ class Steps:
     """Runs generators to their end, a few steps a loop iteration, in turn."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self.loop = loop
         self._waiting: deque[Work] = deque()
         self._scheduled = False
 
     @property
     def busy(self) -> bool:
+<<<<<<< HEAD
         """Whether something is on its way."""
+=======
+        """Whether anything is under way."""
+>>>>>>> speed
         return self._scheduled
 
     def run(self, work: Generator[None, None, T], done: Callable[[T | None, Exception | None], None]) -> Work:
@@ -40,7 +44,7 @@ class Steps:
         self._waiting.append(item)
         if not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._step)
+            self.loop.call_soon(self._step)
         return item
 
     def _step(self) -> None:
@@ -53,7 +57,7 @@ class Steps:
             if perf_counter() >= until:
                 break
         if waiting:
-            self._loop.call_soon(self._step)
+            self.loop.call_soon(self._step)
         else:
             self._scheduled = False
 

@@ -194,6 +194,16 @@ def test_lost_requests_break_the_polite_claim():
     assert [c.held for c in lost if c.text.startswith("Polite")] == [False]
 
 
+def test_the_longest_turn_of_the_loop_is_a_claim():
+    rows = {"quiet": {"p99_each_us": [1.0]}, "a": {"loop": {"max_us": 4000.0}}, "b": {"loop": {}}}
+    said = [c for c in claims({"polite": {"servers": {"modelyard": rows}}}) if "event loop" in c.text]
+    assert [(c.measured, c.held) for c in said] == [("4 ms", True)]
+    rows["b"]["loop"] = {"max_us": 25_000.0}
+    said = [c for c in claims({"polite": {"servers": {"modelyard": rows}}}) if "event loop" in c.text]
+    assert [(c.measured, c.held) for c in said] == [("25 ms", False)]
+    assert "longest: b" in said[0].text
+
+
 def test_a_noisy_quiet_gives_no_verdict():
     beside = {"over_quiet": 1.1, "failed": 0, "after": "well"}
     rows = {"quiet": {"p99_each_us": [1000.0, 245_000.0]}, "a": beside}
