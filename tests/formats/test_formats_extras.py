@@ -36,9 +36,8 @@ def _closure(extra: str) -> list[str]:
 
 def test_a_missing_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "xgboost", None)
-    with pytest.raises(
-        MissingExtra, match=r"an XGBoost model needs .*'xgboost'.*pip install 'modelyard\[boost\]'"
-    ), needed("an XGBoost model"):
+    line = r"an XGBoost model needs .*'xgboost'.*pip install 'modelyard\[boost\]'"
+    with pytest.raises(MissingExtra, match=line), needed("an XGBoost model"):
         import xgboost  # noqa: F401
     assert way_to("mine.things") == "install the package it comes from"
 
