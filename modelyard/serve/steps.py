@@ -31,11 +31,7 @@ class Steps:
 
     @property
     def busy(self) -> bool:
-<<<<<<< HEAD
         """Whether something is on its way."""
-=======
-        """Whether anything is under way."""
->>>>>>> speed
         return self._scheduled
 
     def run(self, work: Generator[None, None, T], done: Callable[[T | None, Exception | None], None]) -> Work:
