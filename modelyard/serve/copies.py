@@ -283,14 +283,17 @@ class Copies:
                 copy.evicted, copy.wanted_here = False, True
 
     def _pump(self) -> None:
-        """Start as many as may come up at one time, pins first."""
+        """Start as many as may come up at one time: what is asked for, then pins, then the rest."""
         while self._queue and len(self._coming) < self._loads:
-            key = next((key for key, copy in self._queue.items() if copy.pinned), next(iter(self._queue)))
-            copy = self._queue[key]
+            copy = min(self._queue.values(), key=self._turn_of)  # the first of equals
             self._dequeue(copy)
             if not copy.busy and copy.state in ("absent", "failed"):
-                self._coming.add(key)
+                self._coming.add(copy.key)
                 copy.start()
+
+    def _turn_of(self, copy: LocalCopy) -> int:
+        asked = self._demand is not None and self._demand.is_asked(copy.key)
+        return 0 if asked else 1 if copy.pinned else 2
 
     def _leaving(self) -> bool:
         return any(copy.state in LEAVING for copy in self._all())

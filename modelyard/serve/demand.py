@@ -51,6 +51,10 @@ class Demand:
             self._asked[tuple(keys)] = now
         return new
 
+    def is_asked(self, key: str) -> bool:
+        """Whether a request waits for this copy."""
+        return any(key in keys for keys in self._asked)
+
     @property
     def waits(self) -> bool:
         """Whether something asked for is not here yet."""

@@ -1,9 +1,11 @@
 """Under a memory budget: models come when they are asked for and make room for one another."""
 
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from worker_parts import Shelf, WorkerHere, ask, states
+from worker_parts import Shelf, WorkerHere, ask, open_adds, states
 
 from modelyard.serve.link import WantedModel, WantedSplit
 
@@ -61,6 +63,29 @@ def test_many_ask_for_many_cold_models_at_once(shelf):
         for name, answer in zip(asked, answers, strict=True):
             number = 1 + NAMES.index(name)
             assert answer == (200, (str(number), float(number)))
+
+
+def test_what_is_asked_for_comes_before_what_only_fills_the_budget(shelf):
+    gate, opened = threading.Event(), []
+
+    def opener(folder):
+        opened.append(str(folder))
+        assert gate.wait(60)
+        return open_adds(folder)
+
+    wanted = models(shelf)
+    with WorkerHere(opener=opener, budget_bytes=20 * SIZE) as here, ThreadPoolExecutor(1) as pool:
+        here.follow(1, *wanted)
+        here.until(lambda actual: "loading" in states(actual).values())
+        answer = pool.submit(ask, here.port, NAMES[-1])
+        parking = here.worker._plane.parking
+        while not here.run(_call(lambda: len(parking))):
+            time.sleep(0.01)
+        gate.set()
+        assert answer.result(30) == (200, (str(len(NAMES)), float(len(NAMES))))
+        here.until(is_settled(1))
+    assert opened[1] == wanted[-1].versions[0].folder
+    assert len(opened) == len(NAMES)
 
 
 def test_pinned_models_stay(shelf):
