@@ -212,7 +212,8 @@ SERVERS: dict[str, Server] = {
             V2_ALL,
             frozenset({"iris", "image"}),
             _pytriton,
-            "Triton().bind(...), dynamic batching without delay",
+            "Triton().bind(...), dynamic batching without delay; left out where the interpreter in its "
+            "wheel is older than the standard library that it finds",
             freezes=False,
         ),
         Server(

@@ -248,6 +248,20 @@ def test_wrong_grpc(sums_yard, name):
     assert ".py" not in caught.value.details()
 
 
+def test_a_missing_input(echo_yard):
+    given = {"name": "half", "shape": [1, 2], "datatype": "FP16", "data": [1, 2]}
+    status, answer = echo_yard.post("/v2/models/echo/infer", {"inputs": [given]})
+    assert (status, answer["code"]) == (400, "bad-input")
+    assert "missing input 'text'" in answer["error"]
+    request = service_pb2.ModelInferRequest(model_name="echo")
+    request.inputs.add(name="half", datatype="FP16", shape=[1, 2])
+    request.raw_input_contents.append(bytes(4))
+    with grpc.insecure_channel(echo_yard.grpc) as channel, pytest.raises(grpc.RpcError) as caught:
+        service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=30)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "missing input 'text'" in caught.value.details()
+
+
 def test_an_unknown_method(sums_yard):
     with grpc.insecure_channel(sums_yard.grpc) as channel, pytest.raises(grpc.RpcError) as caught:
         channel.unary_unary("/inference.GRPCInferenceService/Nothing")(b"")

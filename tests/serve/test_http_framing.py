@@ -3,6 +3,10 @@
 import pytest
 from http_running import GET, Running, chunked, post
 
+from modelyard.serve import http_connection
+from modelyard.serve.http_body import ChunkReader
+from modelyard.serve.http_connection import Connection
+
 
 @pytest.fixture(scope="module")
 def running():
@@ -218,3 +222,30 @@ def test_what_is_well_formed_is_read(running, data, call):
     with running.client() as client:
         assert client.send(data).answer().status == 200
     assert running.calls == [call]
+
+
+def test_a_turn_reads_a_bounded_number_of_chunks(monkeypatch):
+    """Others have their turn after a few spells, however many chunks have arrived."""
+    turns, spells = [], []
+
+    class Counting(ChunkReader):
+        def feed(self, data, at):
+            spells.append(at)
+            return super().feed(data, at)
+
+    read = Connection._read
+
+    def counted(connection, data):
+        spells.clear()
+        try:
+            return read(connection, data)
+        finally:
+            turns.append(len(spells))
+
+    monkeypatch.setattr(http_connection, "ChunkReader", Counting)
+    monkeypatch.setattr(Connection, "_read", counted)
+    with Running() as running, running.client() as client:
+        client.send(chunked(*[b"12345678"] * 3000))
+        assert client.answer().body == b"12345678" * 3000
+    assert sum(turns) >= 3000 * 2 // 32
+    assert max(turns) <= 4

@@ -278,3 +278,16 @@ def test_strings_hide_their_brackets_wherever_the_text_is_cut(inside, step):
         at += len(piece)
     assert found == b"[,[],{}]"
     assert len(blank_escapes(text)) == len(text)
+
+
+@given(st.text('[]{},"ab', max_size=400), st.booleans())
+def test_bones_of_long_text_are_those_outside_of_strings(text, in_string):
+    inside, wanted = in_string, []
+    for at, character in enumerate(text):
+        if character == '"':
+            inside = not inside
+        elif not inside and character in "[]{},":
+            wanted.append((at, ord(character)))
+    places, codes, ends_inside = bones_of(text.encode(), in_string)
+    assert list(zip(places.tolist(), codes.tolist(), strict=True)) == wanted
+    assert ends_inside == inside
