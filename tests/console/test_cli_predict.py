@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -165,8 +167,16 @@ def test_a_label_cannot_steer_the_terminal(home, rows, monkeypatch) -> None:
     assert "\\x1b[2J 0.800" in done.stdout.decode()
 
 
+def read_terminal(master):
+    """What was drawn until the other end closed."""
+    drawn = b""
+    with contextlib.suppress(OSError):  # EIO: closed
+        while part := os.read(master, 1 << 16):
+            drawn += part
+    return drawn.decode(errors="replace")
+
+
 def test_long_work_shows_progress_on_a_terminal_and_takes_it_away(url, tmp_path, home) -> None:
-    import os
     import pty
     import subprocess
 
@@ -182,8 +192,11 @@ def test_long_work_shows_progress_on_a_terminal_and_takes_it_away(url, tmp_path,
         env={**os.environ, "HOME": str(home)},
     )
     os.close(slave)
-    out, _ = process.communicate(timeout=90)
-    drawn = os.read(master, 1 << 20).decode(errors="replace")
+    # A terminal reads as it is written to: its buffer holds 4 KiB.
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read_terminal, master)
+        out, _ = process.communicate(timeout=90)
+        drawn = reading.result(30)
     os.close(master)
     assert len(json.loads(out)["outputs"]["y"]) == 4000
     assert "4,000 rows  " in drawn
