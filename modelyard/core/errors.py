@@ -273,3 +273,19 @@ class InternalError(ModelyardError):
     """A bug of ours."""
 
     code = "internal"
+
+
+_BY_CODE: dict[str, type[ModelyardError]] = {
+    thing.code: thing
+    for thing in list(vars().values())
+    if isinstance(thing, type) and issubclass(thing, ModelyardError) and not thing.__subclasses__()
+}
+
+
+def error_of(code: str, message: str) -> ModelyardError:
+    """An error that came from another process of ours as its code and message.
+
+    >>> error_of("port-busy", "port 8000 is taken")
+    PortBusy('port 8000 is taken')
+    """
+    return _BY_CODE.get(code, InternalError)(message)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from itertools import count
 from typing import TYPE_CHECKING
 
-from modelyard.core import errors
-from modelyard.core.errors import InternalError, ModelyardError, Overloaded, Unavailable
+from modelyard.core.errors import Overloaded, Unavailable, error_of
 from modelyard.serve.link import Ask
 
 if TYPE_CHECKING:
@@ -18,12 +16,6 @@ if TYPE_CHECKING:
 
 MOST_OPEN = 256
 """Asks that may wait for their answers at one time."""
-
-_BY_CODE: dict[str, type[ModelyardError]] = {
-    thing.code: thing
-    for thing in vars(errors).values()
-    if inspect.isclass(thing) and issubclass(thing, ModelyardError) and not thing.__subclasses__()
-}
 
 
 class Asks:
@@ -63,7 +55,7 @@ class Asks:
         finally:
             self._open.pop(own, None)
         if answer.code:
-            raise _BY_CODE.get(answer.code, InternalError)(answer.message)
+            raise error_of(answer.code, answer.message)
 
     def answered(self, answer: Answer) -> None:
         """Control answered."""

@@ -50,7 +50,7 @@ class Copies:
         means: what every copy needs, but for ``changed``, which is this object's.
         publish: takes the routes.
         told: hears that ``actual`` is another.
-        gave_up: hears of a model and a version that cannot be loaded, before the routes say so.
+        gave_up: hears of a copy that cannot be loaded, before the routes say so.
         loads: how many copies may come up at one time.
         budget_bytes: what they may hold together; 0 is no bound.
     """
@@ -60,7 +60,7 @@ class Copies:
         means: Means,
         publish: Publish,
         told: Callable[[], None],
-        gave_up: Callable[[str, str], None],
+        gave_up: Callable[[LocalCopy], None],
         loads: int = 2,
         budget_bytes: int = 0,
     ) -> None:
@@ -175,7 +175,7 @@ class Copies:
         else:
             self._coming.discard(copy.key)
         if copy.state == "failed" and copy.busy:
-            self._gave_up(copy.model, str(copy.version.number))
+            self._gave_up(copy)
         if copy.state in ("absent", "failed") and not copy.busy:
             self._trim_soon()
         self._dirty.add(copy.model)
@@ -275,7 +275,7 @@ class Copies:
             copy.stop()
         for copy, reason in verdict.refused:
             copy.refuse(reason)
-            self._gave_up(copy.model, str(copy.version.number))
+            self._gave_up(copy)
         for copy in verdict.loads:
             if copy.state == "absent" and not copy.busy:
                 self._enqueue(copy)

@@ -124,6 +124,7 @@ class Copy(msgspec.Struct, frozen=True):
         reason: why it failed.
         size_bytes: what loading it added to this process, and its hosts.
         load_s: how long it took from load to ready.
+        code: of the error that it failed with.
     """
 
     model: str
@@ -133,6 +134,7 @@ class Copy(msgspec.Struct, frozen=True):
     reason: str = ""
     size_bytes: int = 0
     load_s: float = 0.0
+    code: str = ""
 
 
 class Actual(msgspec.Struct, frozen=True, tag=True):

@@ -14,7 +14,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from modelyard.core.errors import ModelyardError
+from modelyard.core.errors import InternalError, ModelFailed, ModelyardError, OverBudget
 from modelyard.core.lifecycle import RESIDENCE
 from modelyard.engine.batcher import Batcher
 from modelyard.serve.aside import aside
@@ -95,6 +95,7 @@ class LocalCopy:
         self.key = key_of(model, version)
         self.state = RESIDENCE.start
         self.reason = ""
+        self.code = ""
         self.size_bytes = version.size_bytes
         self.load_s = 0.0
         self.wanted_here = True
@@ -130,7 +131,8 @@ class LocalCopy:
         """What control is told; ``cold``: a copy that is absent on purpose."""
         state = "cold" if cold and self.state == "absent" else self.state
         digest = self.version.digest
-        return Copy(self.model, self.version.number, digest, state, self.reason, self.size_bytes, self.load_s)
+        seen = (self.size_bytes, self.load_s)
+        return Copy(self.model, self.version.number, digest, state, self.reason, *seen, self.code)
 
     def look(self, now: float, rest_s: float) -> None:
         """Note whether it was used since the last look, and let the thread of an idle one go."""
@@ -174,7 +176,7 @@ class LocalCopy:
     def refuse(self, reason: str) -> None:
         """It cannot be here, whatever is tried: too large, for one."""
         self._move("load")
-        self._fail(reason)
+        self._fail(OverBudget(reason))
 
     def _go(self, work: Any) -> None:
         self._task = asyncio.ensure_future(work)
@@ -190,15 +192,14 @@ class LocalCopy:
         self.state = RESIDENCE.next(self.state, verb, f"{self.version.number} of {self.model}")
         self._means.changed(self)
 
-    def _fail(self, reason: str) -> None:
-        self.reason = reason
+    def _fail(self, error: ModelyardError) -> None:
+        self.reason, self.code = error.message, error.code
         self.retry_s = monotonic() + min(RETRY_S * 2.0 ** min(self._failures, 16), LONGEST_RETRY_S)
         self._failures += 1
-        log.error("%s version %d does not serve: %s", self.model, self.version.number, reason)
         self._move("fail")
 
     async def _bring_up(self) -> None:
-        self.reason = ""
+        self.reason = self.code = ""
         started, before = monotonic(), resident_bytes()
         try:
             opened = await aside(partial(self._means.opener, Path(self.version.folder)), "open")
@@ -208,18 +209,18 @@ class LocalCopy:
                 finding = await aside(partial(self._means.prove, opened), "prove")
                 if finding:
                     await self._let_go()
-                    self._fail(finding)
+                    self._fail(ModelFailed(finding))
                     return
             if self.wanted_here:
                 self._move("proved")
                 await self._warm_up(opened)
         except ModelyardError as error:
             await self._let_go()
-            self._fail(error.message)
+            self._fail(error)
         except Exception as error:  # the edge of a plug-in call: one version that fails hurts no other
             log.exception("opening %s failed", self.key)
             await self._let_go()
-            self._fail(f"{type(error).__name__}: {error}")
+            self._fail(InternalError(f"{type(error).__name__}: {error}"))
         else:
             if not self.wanted_here:
                 self._move("withdraw")

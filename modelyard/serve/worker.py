@@ -29,11 +29,14 @@ from modelyard.serve.options import options_digest
 from modelyard.serve.signals import on_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
+    from typing import Any
 
+    from modelyard.serve.dataplane import Slot
     from modelyard.serve.link import Actual, ToWorker
     from modelyard.serve.link_server import Peer
+    from modelyard.serve.local_copy import LocalCopy
     from modelyard.serve.opened import Opened, Opener
     from modelyard.serve.options import ServeOptions
 
@@ -56,6 +59,7 @@ class Worker:
         opener: opens a bundle; blocking.
         prove: "" or how an opened bundle's answers differ from the recorded ones; blocking.
         listening: hears of the ports once they are bound.
+        heard: hears what is here whenever that changed; where there is one, it says what failed.
     """
 
     def __init__(
@@ -65,29 +69,37 @@ class Worker:
         opener: Opener,
         prove: Callable[[Opened], str],
         listening: Callable[[int, int | None], None] | None = None,
+        heard: Callable[[Actual], None] | None = None,
     ) -> None:
         self._options = options
         self._version = version
         self._opener = opener
         self._prove = prove
         self._listening = listening
+        self._heard = heard
         self._ports: tuple[int, int | None] = (0, None)
         self._link: LinkServer | None = None
         self._telling: asyncio.TimerHandle | None = None
         self._ticking: asyncio.TimerHandle | None = None
         self._told: Actual | None = None
         self._opening: asyncio.Task[None] | None = None
-        self._trouble: ModelyardError | None = None
+        self._trouble: BaseException | None = None
         self._stop = asyncio.Event()
         self._following = asyncio.Event()
         self._settled = asyncio.Event()
 
-    def run(self, socket: Path | None = None, desired: Desired | None = None) -> int:
+    def run(
+        self,
+        socket: Path | None = None,
+        desired: Desired | None = None,
+        beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    ) -> int:
         """Serve until told to stop; returns the exit code.
 
         Args:
             socket: where control finds this worker; None: nobody looks for it.
             desired: what to serve until control says.
+            beside: goes on once the ports are bound; cancelled by a stop, and its error ends the worker.
 
         Raises:
             PortBusy: another process holds a port.
@@ -95,18 +107,32 @@ class Worker:
         # A thread that decodes or runs a model must not keep the loop waiting for the default 5 ms.
         sys.setswitchinterval(0.001)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(self._main(socket, desired))
+            return runner.run(self._main(socket, desired, beside))
 
-    async def _main(self, socket: Path | None, desired: Desired | None) -> int:
+    async def _main(
+        self,
+        socket: Path | None,
+        desired: Desired | None,
+        beside: Callable[[], Coroutine[Any, Any, None]] | None,
+    ) -> int:
         on_signals(asyncio.get_running_loop(), self._stop)
         await self.open(socket, desired)
+        task = None if beside is None else asyncio.ensure_future(beside())
+        if task is not None:
+            task.add_done_callback(self._beside_ended)
         try:
             await self._stop.wait()
             if self._trouble is not None:
                 raise self._trouble
-            log.info("stopping: no new requests; finishing what is in flight")
-            await self._front.drain(self._options.drain_s)
+            if self._plane.routes.slots:
+                log.info("stopping: no new requests; finishing what is in flight")
+                await self._front.drain(self._options.drain_s)
+            else:
+                log.info("stopped before a model was ready")
         finally:
+            if task is not None:
+                task.cancel()
+                await asyncio.wait((task,))
             await self.close()
         return 0
 
@@ -140,6 +166,11 @@ class Worker:
         self._tick()
         return self._ports
 
+    def _beside_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._trouble = error
+            self._stop.set()
+
     async def _open_late(self) -> None:
         """Where others share the ports: take no connection from them before there is something to answer."""
         await self._following.wait()
@@ -168,6 +199,14 @@ class Worker:
             self._link.close()
         await self._front.close()
         await self.copies.close(self._options.drain_s)
+
+    def slot(self, name: str) -> Slot:
+        """The copy that answers a model's bare name.
+
+        Raises:
+            ModelNotFound: nothing does.
+        """
+        return self._plane.routes.find(name)
 
     # What the link tells.
 
@@ -198,11 +237,14 @@ class Worker:
 
     # What the copies tell.
 
-    def _gave_up(self, name: str, version: str) -> None:
+    def _gave_up(self, copy: LocalCopy) -> None:
+        name, number = copy.model, copy.version.number
+        if self._heard is None:
+            log.error("%s version %d does not serve: %s", name, number, copy.reason)
         gone = Unavailable(
-            f"version {version} of model {name!r} could not be loaded here; the server's log says why"
+            f"version {number} of model {name!r} could not be loaded here; the server's log says why"
         )
-        self._plane.parking.give_up((name, version), gone)
+        self._plane.parking.give_up((name, str(number)), gone)
 
     def _tell_soon(self) -> None:
         if self._telling is None:
@@ -222,6 +264,8 @@ class Worker:
         self._told = actual
         if self._link is not None:
             self._link.send_latest(actual)
+        if self._heard is not None:
+            self._heard(actual)
 
     def _tick(self) -> None:
         self._ticking = asyncio.get_running_loop().call_later(SEEN_S, self._tick)

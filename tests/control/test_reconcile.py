@@ -4,8 +4,9 @@ import shutil
 import pytest
 from control_parts import prepared
 
+from modelyard.control.build import build
 from modelyard.control.fetching import Fetched
-from modelyard.control.reconcile import Reconciler, build
+from modelyard.control.reconcile import Reconciler
 from modelyard.core.errors import Unavailable
 from modelyard.deploy.current import Current
 from modelyard.deploy.plan import Order

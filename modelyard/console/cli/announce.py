@@ -7,14 +7,13 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from modelyard.compiler.report import CompileReport
     from modelyard.core.signature import Signature, TensorSpec
     from modelyard.core.tensor import Array
-    from modelyard.flow import Prepared
 
 
-def describe_road(prepared: Prepared) -> list[tuple[str, str]]:
+def describe_road(report: CompileReport) -> list[tuple[str, str]]:
     """Heading and sentence: what the model was made from, what was proved, what to know."""
-    report = prepared.report
     how = "served as ONNX" if report.road == "onnx" else "served natively, in a process beside this one"
     lines = [("made from", f"{report.origin}; {how}")]
     if report.reason:

@@ -97,7 +97,7 @@ def _as_text(file: Path, sniffed: Sniffed, found: Audit, prepared: Prepared | No
         rows.append(("unsafe", "it asks for " + ", ".join(found.dangerous[:8])))
     rows.extend(("finding", text) for text in found.findings)
     if prepared is not None:
-        rows.extend(describe_road(prepared))
+        rows.extend(describe_road(prepared.report))
     elif found.dangerous:
         rows.append(
             (

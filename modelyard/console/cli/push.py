@@ -65,7 +65,7 @@ def push(
         say_json({"version": made, "report": prepared.report.to_json()})
         return
     click.echo(f"{made.model}:{made.number} is registered")
-    rows = [*describe_road(prepared), ("digest", made.digest), ("size", size(_size(prepared)))]
+    rows = [*describe_road(prepared.report), ("digest", made.digest), ("size", size(_size(prepared)))]
     click.echo(facts([*rows, ("next", f"modelyard release {made.model} {made.number}")]))
 
 

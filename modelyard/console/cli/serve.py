@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
+from dataclasses import replace
 from importlib.metadata import version as installed
 from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,12 +18,19 @@ from modelyard.console.cli.announce import describe_road, example_line
 from modelyard.console.cli.asked import asked, asks, stem_of
 from modelyard.console.cli.listening import listening_options
 from modelyard.console.text import ProgressLine
+from modelyard.control.serve_start import start_job
+from modelyard.control.serve_words import ServeJob
 from modelyard.core.ref import check_name, name_of_file
-from modelyard.flow import OpenLimits, Prepared, Wishes, open_runtime, prepare
-from modelyard.serve.process import Loaded, ServeOptions, Server
+from modelyard.core.table import Table
 from modelyard.settings import read_settings
 
+if TYPE_CHECKING:
+    from modelyard.control.serving import Served, Serving
+    from modelyard.serve.options import ServeOptions
+
 _FILE = click.Path(path_type=Path)
+_PARTS: Table[type[Serving]] = Table({"serving": "modelyard.control.serving:Serving"})
+"""What serves is imported while the job that prepares the model is under way already."""
 
 
 @click.command()
@@ -56,22 +66,21 @@ def serve(
         stream=sys.stderr,
     )
     model = name_of_file(stem_of(file)) if name is None else check_name(name)
-    wishes = Wishes(sample, native, trust, OpenLimits(open_seconds, open_mb << 20), options=asked())
+    job = ServeJob(
+        str(file), model, str(settings.cache), os.getpid(), "" if sample is None else str(sample),
+        native, trust, open_seconds, open_mb << 20, asked(),
+    )  # fmt: skip
     progress = ProgressLine()
-    prepared: list[Prepared] = []
 
-    def load() -> Loaded:
-        prepared.append(found := prepare(file, wishes, settings.cache, progress.show))
-        progress.show("opening the model")
-        return Loaded(model, "1", found.signature, open_runtime(found, wishes), found.rows)
-
-    def announce(loaded: Loaded, http: int, grpc: int | None) -> None:
+    def announce(served: Served) -> None:
         progress.close()
         say = _announce_json if as_json else _announce
-        say(prepared[0], loaded, options.host, http, grpc, monotonic() - started)
+        say(served, options.host, monotonic() - started)
 
+    child = start_job(job)
     try:
-        return Server(options, installed("modelyard"), load, announce).run()
+        parts = replace(options, trust=trust), installed("modelyard"), child, progress.show, announce
+        return _PARTS.load("serving")(*parts).run()
     finally:
         progress.close()
 
@@ -80,33 +89,26 @@ def _url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _announce(
-    prepared: Prepared, loaded: Loaded, host: str, http: int, grpc: int | None, seconds: float
-) -> None:
-    url = _url(host, http)
-    lines = [f"{loaded.name} is ready after {seconds:.1f} s"]
-    lines += [f"  {head:<10} {text}" for head, text in describe_road(prepared)]
-    lines.append(f"  {'REST':<10} {url}/v2/models/{loaded.name}/infer")
-    if grpc is not None:
-        lines.append(f"  {'gRPC':<10} {host}:{grpc}")
+def _announce(served: Served, host: str, seconds: float) -> None:
+    slot, url = served.slot, _url(host, served.http_port)
+    lines = [f"{slot.name} is ready after {seconds:.1f} s"]
+    lines += [f"  {head:<10} {text}" for head, text in describe_road(served.report)]
+    lines.append(f"  {'REST':<10} {url}/v2/models/{slot.name}/infer")
+    if served.grpc_port is not None:
+        lines.append(f"  {'gRPC':<10} {host}:{served.grpc_port}")
     lines.append(f"  {'page':<10} {url}/docs")
-    lines.append(f"  {'try':<10} {example_line(url, loaded.signature, loaded.example)}")
+    lines.append(f"  {'try':<10} {example_line(url, slot.signature, slot.example)}")
     click.echo("\n".join([*lines, "Ctrl-C stops it."]))
 
 
-def _announce_json(
-    prepared: Prepared, loaded: Loaded, host: str, http: int, grpc: int | None, seconds: float
-) -> None:
-    click.echo(
-        json.dumps(
-            {
-                "model": loaded.name,
-                "version": loaded.version,
-                "http": _url(host, http),
-                "grpc": None if grpc is None else f"{host}:{grpc}",
-                "ready_after_s": round(seconds, 3),
-                "cached": prepared.cached,
-                "report": prepared.report.to_json(),
-            }
-        )
-    )
+def _announce_json(served: Served, host: str, seconds: float) -> None:
+    said = {
+        "model": served.slot.name,
+        "version": served.slot.version,
+        "http": _url(host, served.http_port),
+        "grpc": None if served.grpc_port is None else f"{host}:{served.grpc_port}",
+        "ready_after_s": round(seconds, 3),
+        "cached": served.cached,
+        "report": served.report.to_json(),
+    }
+    click.echo(json.dumps(said))
