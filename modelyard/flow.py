@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from modelyard.artifact.bundle import Bundle, canonical, open_bundle, unpack_rows
+from modelyard.artifact.bundle import Bundle, canonical, open_bundle
 from modelyard.compiler.optimise import optimise
 from modelyard.compiler.proof import ROWS as PROOF_ROWS
 from modelyard.compiler.proof import prove
@@ -39,7 +39,7 @@ from modelyard.formats.fit import to_inputs
 from modelyard.formats.original import Original
 from modelyard.formats.rows import read_rows
 from modelyard.formats.sniff import sniff
-from modelyard.kept import ROWS, Making, Manner, keep, open_version, read_graph, read_report, versions
+from modelyard.kept import Making, Manner, keep, open_version, read_graph, read_report, versions
 from modelyard.sources import GRAPH_NAME, Source, read_source
 from modelyard.staged import staged
 from modelyard.wishes import OpenLimits, Wishes
@@ -52,12 +52,11 @@ if TYPE_CHECKING:
     from modelyard.core.tensor import Array
     from modelyard.formats.rows import Rows
     from modelyard.formats.sniff import Sniffed
-    from modelyard.serve.opened import Runner
 
     Progress: TypeAlias = Callable[[str, float | None], None]
     Inputs: TypeAlias = tuple[Array, ...]
 
-__all__ = ("OpenLimits", "Prepared", "Wishes", "open_runtime", "open_version", "prepare", "rehearse_version")
+__all__ = ("OpenLimits", "Prepared", "Wishes", "open_version", "prepare", "rehearse_version")
 
 EXAMPLE_ROWS = 8
 
@@ -84,11 +83,6 @@ class Prepared:
     def signature(self) -> Signature:
         """What the model takes and gives."""
         return Signature.from_json(self.bundle.facts["signature"])
-
-    @property
-    def rows(self) -> tuple[Array, ...]:
-        """A few rows that it is known to answer."""
-        return unpack_rows(self.bundle.path(ROWS).read_bytes())
 
 
 def prepare(source: Path, wishes: Wishes, cache: Path, on_progress: Progress) -> Prepared:
@@ -123,15 +117,6 @@ def _prepare(source: Path, wishes: Wishes, cache: Path, on_progress: Progress) -
     road = _graph_road if sniffed.format == "onnx" else _original_road
     bundle, report = road(_Job(source, sniffed, given, wishes, sample, place, on_progress))
     return Prepared(source, sniffed, bundle, report, False)
-
-
-def open_runtime(prepared: Prepared, wishes: Wishes) -> Runner:
-    """The last step of the road: something that answers tensors with tensors.
-
-    Raises:
-        FileError: it cannot be opened; the message says why.
-    """
-    return open_version(prepared.bundle.folder, trust=wishes.trust).runner
 
 
 def rehearse_version(folder: Path, limits: OpenLimits | None = None, *, trust: bool = False) -> None:

@@ -74,6 +74,19 @@ def plan(release: Release, order: Order, states: States) -> Plan:
     return VERBS[order.verb](release, order, states)
 
 
+def resolve(order: Order, release: Release, newest: int) -> Order:
+    """An order with its version: a growing canary's own, else the newest.
+
+    >>> resolve(Order("release"), Release("iris"), 3).version
+    3
+    """
+    if order.version is not None or order.verb not in {"release", "canary", "shadow"}:
+        return order
+    canary = release.canary
+    on_trial = canary is not None and order.verb == CANARY
+    return replace(order, version=canary.version if canary and on_trial else newest)
+
+
 def replay(model: str, orders: Iterable[Order], states: States) -> Release:
     """The release that the orders lead to, from the beginning.
 

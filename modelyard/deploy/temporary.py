@@ -5,13 +5,14 @@ Nothing is written and nothing is kept: opening a database would cost a start of
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from modelyard.core.errors import ModelNotFound
 from modelyard.core.ref import check_name
 from modelyard.deploy.current import Current, Outcome, read_row, write_entries, write_evidence
-from modelyard.deploy.plan import plan
+from modelyard.deploy.plan import plan, resolve
 from modelyard.deploy.release import Release
 from modelyard.deploy.wanted import Changes, want
 from modelyard.store import rows
@@ -54,11 +55,15 @@ class TemporaryYard:
         if model not in self._versions:
             raise ModelNotFound(f"there is no model {model!r}")
         current = self._current.get(model, Current(Release(model)))
-        done = plan(current.release, order, {one.number: one.state for one in self._versions[model]})
+        versions = self._versions[model]
+        order = resolve(order, current.release, len(versions))
+        done = plan(current.release, order, {one.number: one.state for one in versions})
         if not done.changed:
             return Outcome(current, done.sentence, changed=False)
         evidence = write_evidence(order, done, None, None, None)
         at, entries = datetime.now(UTC), write_entries(done.release)
+        for number, state in done.states:
+            versions[number - 1] = replace(versions[number - 1], state=state, state_at=at)
         row = rows.Release(model, done.release.number, entries, at, who, done.sentence, evidence)
         self._current[model] = read_row(row)
         self._touch(model)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 from urllib.parse import parse_qsl
@@ -19,8 +18,8 @@ from modelyard.core.ref import ModelRef, check_name
 from modelyard.core.signature import Signature
 from modelyard.deploy.compare import compare
 from modelyard.deploy.current import Current, Outcome, read_row, write_entries, write_evidence
-from modelyard.deploy.plan import plan
-from modelyard.deploy.release import CANARY, Release
+from modelyard.deploy.plan import plan, resolve
+from modelyard.deploy.release import Release
 from modelyard.deploy.wanted import Changes, want
 from modelyard.store.blobs.table import open_blobs
 from modelyard.store.bundles import read_contents
@@ -254,7 +253,7 @@ class Yard:
         current = self.released(model)
         if expected is not None and expected != current.revision:
             raise _conflict(current, expected)
-        order = _resolve(order, current, found.last_version)
+        order = resolve(order, current.release, found.last_version)
         if rollout is not None and (order.verb, order.version) != ("canary", rollout.version):
             raise BadInput("a rollout belongs to the canary that it lets grow")
         states = self._states(current, order, found.last_version)
@@ -280,7 +279,7 @@ class Yard:
 
     def resolve(self, model: str, order: Order) -> Order:
         """An order with its version: a growing canary's own, else the newest."""
-        return _resolve(order, self.released(model), self.index.get_model(model).last_version)
+        return resolve(order, self.released(model).release, self.index.get_model(model).last_version)
 
     def _states(self, current: Current, order: Order, newest: int) -> dict[int, str]:
         """The states of the versions that the order can be about; the newest ones for its messages."""
@@ -359,14 +358,6 @@ def _open_blobs(url: str) -> Blobs:
     if unknown or not options:
         raise BadInput(f"options of a bucket's address are {', '.join(_BUCKET_OPTIONS)}, as ?region=eu-1")
     return open_blobs(address, **options)
-
-
-def _resolve(order: Order, current: Current, newest: int) -> Order:
-    if order.version is not None or order.verb not in {"release", "canary", "shadow"}:
-        return order
-    canary = current.release.canary
-    on_trial = canary is not None and order.verb == CANARY
-    return replace(order, version=canary.version if canary and on_trial else newest)
 
 
 def _conflict(current: Current, expected: int) -> Conflict:

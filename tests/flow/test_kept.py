@@ -129,8 +129,9 @@ def test_the_recorded_answers_are_those_of_the_original(tmp_path):
 def test_rows_of_the_sample_are_recorded(tmp_path, files):
     prepared = road(files / "iris_model.pkl", tmp_path / "cache", sample=files / "rows.csv")
     wanted = np.loadtxt(files / "rows.csv", delimiter=",", skiprows=1)[:8]
-    np.testing.assert_allclose(prepared.rows[0], wanted, rtol=1e-6)
-    assert open_version(prepared.bundle.folder).answers is not None
+    opened = open_version(prepared.bundle.folder)
+    np.testing.assert_allclose(opened.example[0], wanted, rtol=1e-6)
+    assert opened.answers is not None
 
 
 @pytest.mark.parametrize("weights", ["", "linear.onnx.data", "deep/er/layer.0.bin", "model.onnx"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modelyard.flow import OpenLimits, Prepared, Wishes, open_runtime, prepare
+from modelyard.flow import OpenLimits, Prepared, Wishes, open_version, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ def prepared(
 @contextmanager
 def served(found: Prepared) -> Iterator[Any]:
     """The last step: ``run(*arrays)`` gives outputs by name."""
-    runtime = open_runtime(found, Wishes())
+    runtime = open_version(found.bundle.folder).runner
     names = [spec.name for spec in found.signature.outputs]
 
     def run(*arrays: Any) -> dict[str, Any]:
