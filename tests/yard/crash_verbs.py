@@ -1,12 +1,13 @@
 """A process that forks people and machines on one yard and kills them at random moments, thousands of times.
 
-    python crash_verbs.py KILLS SEED PACE_S FOLDER ADDRESS BLOBS
+    python crash_verbs.py KILLS SEED FOLDER ADDRESS BLOBS
 
 Each child carries out one verb of the yard after the other until it dies: pushes, imports, orders, garbage
-collection, fetches. What was acknowledged to it, it writes as one line of FOLDER/acks; whatever it finds wrong,
-into FOLDER/wrong. Nothing is opened before a fork, so each child is a process of its own for the registry.
+collection, fetches. What was acknowledged to it is a line of FOLDER/acks; what it finds wrong is one of
+FOLDER/wrong. No connection is open at a fork, so each child is a process of its own for the registry.
 """
 
+import contextlib
 import io
 import json
 import os
@@ -37,11 +38,6 @@ VERBS = ("release", "release", "canary", "shadow", "promote", "rollback", "retir
 REFUSED = (Conflict, IllegalMove, ModelNotFound, VersionNotFound)
 
 
-def here(folder, address, blobs):
-    """A yard for this process alone; the tables are there already."""
-    return Yard(Registry(Index(Database(address)), open_blobs(blobs), folder / f"cache{os.getpid() % 64}"))
-
-
 def content(kind):
     """What a bundle of a kind holds as its model."""
     return bytes([65 + kind]) * 999
@@ -62,7 +58,9 @@ def bring(yard, bundles, chance, ack):
 def order(yard, _bundles, chance, ack):
     model, verb = chance.choice(MODELS), chance.choice(VERBS)
     newest = yard.index.get_model(model).last_version
-    number = max(1, newest - chance.randrange(4)) if verb in ("release", "canary", "shadow", "retire") else None
+    number = (
+        max(1, newest - chance.randrange(4)) if verb in ("release", "canary", "shadow", "retire") else None
+    )
     why = f"{os.getpid()} {chance.random()}"
     weight = chance.randint(1, 9_999) if verb == "canary" else None
     done = yard.order(model, Order(verb, number, weight), "orderer", why)
@@ -97,30 +95,36 @@ def look(yard, _bundles, chance, _ack):
             raise
 
 
-JOBS = {
-    "push": (push,),
-    "import": (bring,),
-    "order": (order,),
-    "gc": (collect,),
-    "all": (push, bring, order, collect, look),
-}
-CREW = ("push", "import", "order", "gc", "all")
+JOBS = {"in": (push, bring), "orders": (order,), "upkeep": (collect, look)}
+CREW = tuple(JOBS)
+ALL = tuple(job for jobs in JOBS.values() for job in jobs)
+VERB_S = 0.03
+"""About what a verb takes where nothing is in its way."""
 
 
-def work(jobs, bundles, folder, address, blobs, chance):
-    """In a fork: until it is killed."""
+def acknowledged(folder):
+    """Writes down what was acknowledged."""
     lines = os.open(folder / "acks", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    return lambda *words: os.write(lines, json.dumps(words).encode() + b"\n")
 
-    def ack(*words):
-        os.write(lines, json.dumps(words).encode() + b"\n")
 
+def rehearse(yard, bundles, folder):
+    """Everything once, so that a fork has nothing to import and no statement to compile."""
+    chance = random.Random(1)
+    for job in ALL * 9:
+        with contextlib.suppress(*REFUSED):
+            job(yard, bundles, chance, acknowledged(folder))
+    yard.index.database.engine.dispose()  # a connection must not be shared
+
+
+def work(jobs, yard, bundles, folder, chance, begun):
+    """In a fork: until it is killed. It says so each time that it begins a verb."""
+    ack = acknowledged(folder)
     try:
-        yard = here(folder, address, blobs)
         while True:
-            try:
+            os.write(begun, b".")
+            with contextlib.suppress(*REFUSED):
                 chance.choice(jobs)(yard, bundles, chance, ack)
-            except REFUSED:
-                continue
     except BaseException:
         with (folder / "wrong").open("a") as out:
             out.write(f"{[job.__name__ for job in jobs]}: {traceback.format_exc()}\n")
@@ -139,23 +143,34 @@ def make_bundles(folder):
     return made
 
 
-def main(kills, seed, pace_s, folder, address, blobs):
+def main(kills, seed, folder, address, blobs):
     folder, chance = Path(folder), random.Random(seed)
     bundles = make_bundles(folder)
-    left = int(kills)
-    while left > 0 and not (folder / "wrong").exists():
-        pids = []
-        for at, name in enumerate(CREW):
-            pid = os.fork()
-            if pid == 0:
-                work(JOBS[name], bundles, folder, address, blobs, random.Random(f"{seed}-{left}-{at}"))
-            pids.append(pid)
-        for pid in chance.sample(pids, len(pids)):
-            time.sleep(chance.random() * float(pace_s))
+    yard = Yard(Registry(Index(Database(address)), open_blobs(blobs), folder / "cache"))
+    rehearse(yard, bundles, folder)
+    crew = {}
+    for number in range(int(kills) + len(CREW)):
+        name = CREW[number % len(CREW)]
+        if name in crew:
+            # In the middle of its first verb, or of its second, or third.
+            pid, begun, since = crew.pop(name)
+            for _ in range(chance.randrange(3)):
+                os.read(begun, 1)
+            time.sleep(max(0.0, since + chance.random() * VERB_S - time.monotonic()))
             os.kill(pid, signal.SIGKILL)
-        for pid in pids:
             os.waitpid(pid, 0)
-        left -= len(pids)
+            os.close(begun)
+        if (folder / "wrong").exists():
+            break
+        begun, told = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            work(JOBS[name], yard, bundles, folder, random.Random(f"{seed}-{number}"), told)
+        os.close(told)
+        crew[name] = (pid, begun, time.monotonic())
+    for pid, *_ in crew.values():
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 if __name__ == "__main__":
