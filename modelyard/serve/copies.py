@@ -74,6 +74,7 @@ class Copies:
         self._places: dict[str, Place] = {}
         self._published: dict[str, Published] = {}
         self._dirty: set[str] = set()
+        self._weigh = False
         self._queue: dict[str, LocalCopy] = {}
         self._coming: set[str] = set()
         self._counters: dict[tuple[str, int], ModelCounters] = {}
@@ -96,6 +97,7 @@ class Copies:
             place = self._places.get(name)
             if place is None or place.wanted != model:
                 self._want(name, model)
+        self._weigh = True
         self._soon()
 
     def wake(self, name: str, version: str) -> None:
@@ -104,6 +106,7 @@ class Copies:
         if place is None or self._demand is None:
             return
         if self._demand.ask(place.keys_of(version), monotonic()):
+            self._weigh = True
             self._soon()
 
     def actual(self) -> Actual:
@@ -131,6 +134,7 @@ class Copies:
                 self._enqueue(copy)
                 retry = True
         if retry or (self._demand is not None and self._demand.waits):
+            self._weigh = True
             self._soon()
 
     async def close(self, drain_s: float) -> None:
@@ -174,6 +178,7 @@ class Copies:
             self._coming.add(copy.key)
         else:
             self._coming.discard(copy.key)
+            self._weigh = True
         if copy.state == "failed" and copy.busy:
             self._gave_up(copy)
         if copy.state in ("absent", "failed") and not copy.busy:
@@ -204,7 +209,8 @@ class Copies:
             self._publish()
         for place in places:
             self._drop(place)
-        if self._demand is not None:
+        if self._demand is not None and self._weigh:
+            self._weigh = False
             self._balance(self._demand)
         self._pump()
         self._told()

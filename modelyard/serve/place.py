@@ -45,12 +45,14 @@ class Place:
         self._on_demand = on_demand
         self._force_keys: dict[int, str] = {}
         self._wanted_keys: dict[int, str] = {}
+        self._awaited = False
 
     def want(self, wanted: WantedModel | None) -> None:
         """What is wanted from now on; None is nothing."""
         self.wanted = wanted
         versions = () if wanted is None else wanted.versions
         self._wanted_keys = {version.number: key_of(self.name, version) for version in versions}
+        self._awaited = True
 
     @property
     def wanted_keys(self) -> Collection[str]:
@@ -65,7 +67,7 @@ class Place:
     def needed_keys(self) -> list[str]:
         """Of the copies that a new split waits for, and of shadows: nobody asks for those."""
         wanted = self.wanted.split if self.wanted is not None else None
-        if wanted is None:
+        if wanted is None or not (self._awaited or wanted.shadows):
             return []
         held = set(self._force_keys.values())
         new = [self._wanted_keys.get(number) for number in wanted.versions]
@@ -95,6 +97,7 @@ class Place:
             }
             if not self._can_answer(wanted, new_keys):
                 return False
+        self._awaited = False
         if (wanted, new_keys) == (self.force, self._force_keys):
             return False
         self.force, self._force_keys = wanted, new_keys
