@@ -8,7 +8,9 @@ one ``ServeJob`` from its standard input and writes ``Word`` lines to its standa
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -26,12 +28,16 @@ from modelyard.deploy.temporary import TemporaryYard
 from modelyard.flow import OpenLimits, Wishes, prepare
 from modelyard.sandbox.seal import die_with
 from modelyard.serve.link import Desired
+from modelyard.settings import read_settings
 
 if TYPE_CHECKING:
     from modelyard.artifact.bundle import Bundle
     from modelyard.control.serve_words import Word
 
+log = logging.getLogger("modelyard.control")
+
 WHO = "serve"
+STOPPED = 143
 REST_S = 0.05
 """The same step is said again after so long at the earliest."""
 
@@ -86,20 +92,32 @@ def register(bundle: Bundle, model: str) -> Desired:
 
 def main() -> int:
     """The edge of the process."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    logging.basicConfig(level="WARNING", format="%(levelname)s %(message)s", stream=sys.stderr)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(STOPPED))
+    logging.basicConfig(
+        level=read_settings().log_level.upper(), format="%(levelname)s %(message)s", stream=sys.stderr
+    )
     speaker = Speaker(sys.stdout.buffer)
+    last: Word
     try:
         job = msgspec.json.decode(sys.stdin.buffer.readline(), type=ServeJob)
         die_with(job.parent)
-        speaker.say(run(job, speaker))
+        last = run(job, speaker)
+    except SystemExit:
+        return STOPPED
     except ModelyardError as error:
-        speaker.say(Failed(error.code, error.message))
+        last = Failed(error.code, error.message)
     except Exception as error:
-        logging.getLogger("modelyard.control").debug("the job failed", exc_info=True)
-        speaker.say(Failed(InternalError.code, f"a bug in modelyard: {type(error).__name__}: {error}"))
+        log.debug("the job failed", exc_info=True)
+        said = f"a bug in modelyard: {type(error).__name__}: {error}; MODELYARD_LOG=debug says where"
+        last = Failed(InternalError.code, said)
+    # From here on a request to end would only disturb the end.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with contextlib.suppress(BrokenPipeError):
+        speaker.say(last)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    done = main()
+    sys.stderr.flush()
+    os._exit(done)  # all is tidied up, and nobody waits for the interpreter to take itself apart
