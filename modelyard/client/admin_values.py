@@ -103,11 +103,54 @@ class ModelRow(msgspec.Struct, frozen=True):
     release: ReleaseRow
 
 
+class ShadowExample(msgspec.Struct, frozen=True):
+    """One row that a shadow would have answered otherwise, both answers as text."""
+
+    output: str
+    live: str
+    shadow: str
+
+
+class ShadowRow(msgspec.Struct, frozen=True):
+    """What a shadow would have answered, against what was answered, on this host since its workers began.
+
+    Args:
+        version: which.
+        said: the finding in one line.
+        requests: compared ones.
+        failed: those that the shadow did not answer, or with an error.
+        unlike: those whose outputs have other names, datatypes or shapes.
+        labels: values compared that must be equal.
+        labels_equal: the equal ones.
+        scores: numbers compared.
+        scores_near: those within the tolerance.
+        mean_difference: of the numbers.
+        max_difference: likewise.
+        dropped: copies that were not run, for want of room.
+        examples: a few rows that differ.
+    """
+
+    version: int
+    said: str
+    requests: int
+    failed: int
+    unlike: int
+    labels: int
+    labels_equal: int
+    scores: int
+    scores_near: int
+    mean_difference: float
+    max_difference: float
+    dropped: int = 0
+    examples: tuple[ShadowExample, ...] = ()
+
+
 class ModelPage(msgspec.Struct, frozen=True):
-    """One model with its newest versions."""
+    """One model with its newest versions; ``shadows`` is what a running control saw of those in force."""
 
     model: ModelRow
     versions: tuple[VersionRow, ...]
+    shadows: tuple[ShadowRow, ...] = ()
 
 
 class FileRow(msgspec.Struct, frozen=True):

@@ -34,6 +34,7 @@ from modelyard.client.admin_values import (
     WorkerRow,
 )
 from modelyard.control.desk import parse_moment
+from modelyard.control.shadows import shadow_rows
 from modelyard.core.errors import BadInput, CorruptFile, FileError, Unavailable
 from modelyard.monitor.exposition import CONTENT_TYPE, Exposition
 
@@ -87,7 +88,10 @@ def _models(call: Call) -> tuple[ModelRow, ...]:
 
 
 def _model(call: Call) -> ModelPage:
-    return call.desk.model(call.path("model"), call.count("limit", 20))
+    page = call.desk.model(call.path("model"), call.count("limit", 20))
+    if call.live is None or all(entry.role != "shadow" for entry in page.model.release.entries):
+        return page
+    return structs.replace(page, shadows=shadow_rows(page.model.release, call.live.observations()))
 
 
 def _versions(call: Call) -> tuple[VersionRow, ...]:

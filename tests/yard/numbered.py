@@ -22,18 +22,24 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 ROWS = 2
 
 
-def adder(path: Path, number: int, *, slow: int = 0) -> Path:
+def adder(path: Path, number: int, *, slow: int = 0, bound: int = 0) -> Path:
     """A graph that answers x + number.
 
     Args:
         path: the file to write.
         number: what it adds.
         slow: so many times a 256 x 256 matrix is multiplied by itself for nothing first.
+        bound: it fails for what is not from 0 to below this.
     """
     from onnx import TensorProto, helper, numpy_helper, save
 
     nodes, weights = [], [numpy_helper.from_array(np.float32([number]), "number")]
-    nodes.append(helper.make_node("Add", ["x", "number"], ["y" if not slow else "sum"]))
+    nodes.append(helper.make_node("Add", ["x", "number"], ["y" if not (slow or bound) else "sum"]))
+    if bound:
+        weights.append(numpy_helper.from_array(np.zeros(bound, np.float32), "nothings"))
+        nodes.append(helper.make_node("Cast", ["x"], ["at"], to=TensorProto.INT64))
+        nodes.append(helper.make_node("Gather", ["nothings", "at"], ["nothing"]))
+        nodes.append(helper.make_node("Add", ["sum", "nothing"], ["y"]))
     if slow:
         weights.append(numpy_helper.from_array(np.full((256, 256), 1e-6, np.float32), "m0"))
         weights.append(numpy_helper.from_array(np.float32([0.0]), "zero"))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec import structs
 
 from modelyard.compiler.report import CompileReport
 from modelyard.console.cli.yard_options import JSON, Where, where_options
 from modelyard.console.cli.yard_text import draw, facts, moment, release_facts, say_json, size, version_table
+from modelyard.console.text import printable
 from modelyard.core.ref import parse_ref
 
 if TYPE_CHECKING:
@@ -25,12 +27,28 @@ if TYPE_CHECKING:
 def show(where: Where, ref: str, limit: int, as_json: bool) -> None:
     """Show a model (iris) with its newest versions, or one version (iris:2) with its manifest."""
     found = parse_ref(ref)
+    page: ModelPage | VersionPage
     with where.desk() as desk:
-        page = desk.model(found.name, limit) if found.version is None else desk.version(ref)
+        if found.version is not None:
+            page = desk.version(ref)
+            lines = _version(page)
+        else:
+            page = _with_shadows(where, desk.model(found.name, limit))
+            lines = _model(page)
     if as_json:
         say_json(page)
         return
-    click.echo("\n".join(_model(page) if found.version is None else _version(page)))  # type: ignore[arg-type]
+    click.echo("\n".join(lines))
+
+
+def _with_shadows(where: Where, page: ModelPage) -> ModelPage:
+    """The page with what shadows would have answered: a running control knows, the registry does not."""
+    if page.shadows or all(entry.role != "shadow" for entry in page.model.release.entries):
+        return page
+    for control in where.controls():
+        with control:
+            page = structs.replace(page, shadows=control.model(page.model.name, 1).shadows)
+    return page
 
 
 def _model(page: ModelPage) -> list[str]:
@@ -42,7 +60,15 @@ def _model(page: ModelPage) -> list[str]:
         "",
         version_table(page.versions, model.release),
     ]
-    return [*lines, f"and {more} older ones"] if more > 0 else lines
+    lines += [f"and {more} older ones"] if more > 0 else []
+    for row in page.shadows:
+        dropped = f"; {row.dropped} copies were left out" if row.dropped else ""
+        lines += ["", f"{row.version} as a shadow: {row.said}{dropped}"]
+        lines += [
+            printable(f"  {one.output}: {one.live} was answered, it says {one.shadow}")
+            for one in row.examples
+        ]
+    return lines
 
 
 def _version(page: VersionPage) -> list[str]:
