@@ -18,15 +18,16 @@ def resident():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.binary(max_size=40), max_size=30), st.integers(0, 200))
-def test_every_byte_arrives_in_order(pieces, long_bytes):
-    kept, http_buffer.LONG_BYTES = http_buffer.LONG_BYTES, long_bytes
+@given(st.lists(st.binary(max_size=40), max_size=30), st.integers(0, 200), st.integers(0, 500))
+def test_every_byte_arrives_in_order(pieces, long_bytes, area_bytes):
+    kept = http_buffer.LONG_BYTES, http_buffer.AREA_BYTES
+    http_buffer.LONG_BYTES, http_buffer.AREA_BYTES = long_bytes, area_bytes
     try:
         body = BodyBuffer(sum(map(len, pieces)))
         for piece in pieces:
             body.add(piece)
     finally:
-        http_buffer.LONG_BYTES = kept
+        http_buffer.LONG_BYTES, http_buffer.AREA_BYTES = kept
     assert bytes(body.whole()) == b"".join(pieces)
     assert body.size == len(body.whole())
 
