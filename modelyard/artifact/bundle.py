@@ -280,7 +280,10 @@ def _aside(place: Path) -> Iterator[Path]:
 
 
 def _take_place(aside: Path, place: Path) -> None:
-    """Rename; what stands there failed its check, or another process was faster with an equal one."""
+    """Rename; what stands there failed its check, or another process was faster.
+
+    An equal one stays as it is: whoever made it may be reading it already.
+    """
     old = aside.with_name(f"{aside.name}.old")
     for _ in range(8):
         try:
@@ -289,10 +292,20 @@ def _take_place(aside: Path, place: Path) -> None:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
+        if _is_equal(place, aside):
+            return
         with suppress(FileNotFoundError):
             os.replace(place, old)
         shutil.rmtree(old, ignore_errors=True)
     raise CorruptFile(f"bundle {place.name} is written by too many at once; try again")
+
+
+def _is_equal(place: Path, aside: Path) -> bool:
+    """Whether the bundle that stands there is whole and the same."""
+    try:
+        return open_bundle(place).digest == read_manifest((aside / MANIFEST).read_bytes()).digest
+    except (MissingFile, CorruptFile):
+        return False
 
 
 def _room(aside: Path, name: str) -> Path:

@@ -123,3 +123,13 @@ def test_byte_rows_survive(items):
     (found,) = unpack_rows(pack_rows([array]))
     assert found.shape == array.shape
     assert found.ravel().tolist() == items
+
+
+def test_one_that_others_read_is_not_taken_away_by_an_equal_one(tmp_path):
+    place, parts = tmp_path / "b", {"model.bin": b"m" * 9999}
+    first = write_bundle(place, {"a": 1}, parts)
+    before = first.path("model.bin").stat().st_ino
+    assert write_bundle(place, {"a": 1}, parts).digest == first.digest
+    assert first.path("model.bin").stat().st_ino == before
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+    assert write_bundle(place, {"a": 2}, parts).digest == open_bundle(place).digest != first.digest
