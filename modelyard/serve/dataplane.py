@@ -58,6 +58,7 @@ class DataPlane:
         gauges: open HTTP connections, and bytes of request bodies in flight.
         heard: called after each change of the routes.
         complete: False while what should be loaded from the start on is not.
+        settled: what was wanted at first has come or failed; a model that is not here is not wanted.
         unloaded: what versions counted that are cold now.
     """
 
@@ -83,12 +84,13 @@ class DataPlane:
         self.gauges: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self.heard: list[Callable[[], None]] = []
         self.complete = True
+        self.settled = False
         self.unloaded: Callable[[], Sequence[ModelCounters]] = tuple
 
     @property
     def started(self) -> bool:
-        """Whether there is anything to answer with."""
-        return bool(self.routes.by_version)
+        """Whether there is anything to answer with, or it is known that there is to be nothing."""
+        return self.settled or bool(self.routes.by_version)
 
     @property
     def ready(self) -> bool:

@@ -257,7 +257,7 @@ class Worker:
             self._following.set()
         if actual.generation and actual.settled and not self._settled.is_set():
             self._settled.set()
-            self._plane.complete = True
+            self._plane.complete = self._plane.settled = True
             settle_memory()
         if actual == self._told:
             return

@@ -15,6 +15,8 @@ from serving import MODELYARD, read_line
 
 from modelyard.client.admin import AdminClient
 from modelyard.client.admin_values import OrderRequest
+from modelyard.deploy.yard import Yard
+from modelyard.flow import Wishes, prepare
 
 
 class Up:
@@ -107,11 +109,13 @@ class Up:
         return done
 
 
-def push_adders(up: Up, folder: Path, numbers: range, name: str = "adder") -> None:
+def push_adders(up: Up, folder: Path, numbers: range, name: str = "adder", **how: int) -> None:
     """Push graphs that answer x + their version's number."""
-    for number in numbers:
-        path = adder(folder / f"adder{number}.onnx", number)
-        up.run("push", path, "--name", name, check=True)
+    with Yard.open(up.home) as yard:
+        for number in numbers:
+            path = adder(folder / f"{name}{number}.onnx", number, **how)
+            bundle = prepare(path, Wishes(), folder / "compiled", lambda *_: None).bundle
+            yard.push(bundle, name, "", "test")
 
 
 def resident_bytes(pid: int) -> int:
