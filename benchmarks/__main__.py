@@ -15,7 +15,7 @@ from benchmarks import load, machine, report
 from benchmarks.catalogue import SERVERS
 from benchmarks.places import RESULTS, ROOT, WORK
 from benchmarks.plan import Data, Plan
-from benchmarks.scenarios import heavy, image, polite, soak, start, tabular
+from benchmarks.scenarios import heavy, image, many, polite, registry, soak, start, swaps, tabular, workers
 
 SCENARIOS: dict[str, Callable[[Plan], Data]] = {
     "peers": tabular.peers,
@@ -25,6 +25,10 @@ SCENARIOS: dict[str, Callable[[Plan], Data]] = {
     "start": start.run,
     "polite": polite.run,
     "soak": soak.run,
+    "swaps": swaps.run,
+    "workers": workers.run,
+    "registry": registry.run,
+    "many": many.run,
 }
 EX_UNAVAILABLE = 69
 

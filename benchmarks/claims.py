@@ -33,6 +33,9 @@ def claims(results: Results) -> list[Claim]:
         *_polite(results),
         *_loop(results),
         *_soak(results),
+        *_swaps(results),
+        *_workers(results),
+        *_registry(results),
     ]
 
 
@@ -152,3 +155,34 @@ def _soak(results: Results) -> Iterator[Claim]:
         refused = results["soak"]["refused"]
         grown = f"{line['grown'] / (1 << 20):+.2f} MiB, {refused} refused"
         yield Claim(text, grown, line["flat"] and refused == 0)
+
+
+def _swaps(results: Results) -> Iterator[Claim]:
+    data = results.get("swaps")
+    text = "200 moves under 64 connections: p99 within 3x of quiet, nothing refused"
+    grown = "200 moves: the worker's memory within 10% of before"
+    if data is None:
+        yield Claim(text, "not measured", None)
+        yield Claim(grown, "not measured", None)
+        return
+    times = data["moving"]["p99_us"]["median"] / data["quiet"]["p99_us"]["median"]
+    refused = data["moving"]["refused"]
+    yield Claim(text, f"{times:.3g}x, {refused} refused", times <= 3 and refused == 0)
+    before, after = (data["memory"][when][1] for when in ("before", "after"))
+    yield Claim(grown, f"{after / before - 1:+.1%}", after < 1.1 * before)
+
+
+def _workers(results: Results) -> Iterator[Claim]:
+    rates = {
+        (one["model"], one["workers"]): one["rate"]["median"]
+        for one in results.get("workers", {}).get("cells", ())
+    }
+    times = ratio(rates.get(("heavy", 2)), rates.get(("heavy", 1)))
+    yield _at_least("Heavy model: two workers on two cores at least 1.6x one on one", times, 1.6)
+
+
+def _registry(results: Results) -> Iterator[Claim]:
+    cells = results.get("registry", {}).get("cells", ())
+    for verb in ("list, a page of 100 models", "show a model", "show a version", "release"):
+        one = next((cell["seconds"]["median"] * 1000 for cell in cells if cell["verb"] == verb), None)
+        yield _below(f"100,000 versions, {verb}: under 100 ms", one, 100, " ms")

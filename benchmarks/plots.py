@@ -39,7 +39,7 @@ STYLE = {
 def draw(name: str, data: Data, folder: Path) -> str | None:
     """Draw a scenario into `folder`; the file's name, or nothing when there is nothing to show."""
     with mpl.rc_context(STYLE):
-        made = DRAWINGS[name](data)
+        made = DRAWINGS[name](data) if name in DRAWINGS else None
         if made is None:
             return None
         path = folder / f"{name}.svg"

@@ -40,6 +40,30 @@ HEADINGS = {
         "column is the processor time between two calls of a timer of 1 ms on Modelyard's own event loop.",
     ),
     "soak": ("Soak", "Full load, memory of all processes sampled each second."),
+    "swaps": (
+        "Versions that change under load",
+        "`modelyard up` with one worker and its control on the server's core: 200 releases, canaries, "
+        "promotions and rollbacks between five versions of the iris forest, under 64 connections. Loading a "
+        "version costs time of the same core.",
+    ),
+    "workers": (
+        "One worker and two",
+        "`modelyard up` with 32 connections. One worker has the server's core; two have both cores, and the "
+        "load shares one of them: with the small model it takes as much as a server, with the heavy one next "
+        "to nothing.",
+    ),
+    "registry": (
+        "A large registry",
+        "100,000 versions of 1,000 models in SQLite on this machine's disk, each verb 60 times in one "
+        "process; `release` and `push` wait for the disk. A look is what a control process reads when "
+        "something changed.",
+    ),
+    "many": (
+        "A thousand models",
+        "The iris forest a thousand times under different names, all released, under a memory budget that a "
+        "part of them fits into; every answer is checked. A cold answer is a request for a model that is not "
+        "loaded: it waits for the load.",
+    ),
 }
 METHOD = """\
 **How it was measured.** Each server runs on one core and the load on another; every thread of a

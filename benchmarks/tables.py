@@ -176,6 +176,64 @@ def _manners(one: Data) -> str:
     return text + (f", then {one['after']}" if one.get("after", "well") != "well" else "")
 
 
+def swaps(data: Data) -> Table:
+    """Quiet and moving side by side."""
+    quiet, moving, memory = data["quiet"], data["moving"], data["memory"]
+    table = [["figure", "quiet", f"during {data['moves']} moves"]]
+    for name, key in (("p50", "p50_us"), ("p99", "p99_us")):
+        table.append([name, *(_micros_range(one[key]) for one in (quiet, moving))])
+    table.append(["requests/s", *(_range(one["rate"]) for one in (quiet, moving))])
+    table.append(["requests", *(f"{one['requests']:,}" for one in (quiet, moving))])
+    table.append(["refused or failed", *(str(one["refused"]) for one in (quiet, moving))])
+    sizes = [mebibytes(memory[when][1]) for when in ("before", "after")]
+    return [*table, ["worker's RSS MiB, after 20 moves and after all", *sizes]]
+
+
+def _micros_range(spread: Data) -> str:
+    return f"{micros(spread['median'])} ({micros(spread['low'])} to {micros(spread['high'])})"
+
+
+def workers(data: Data) -> Table:
+    """One row a model and number of workers."""
+    table = [["model", "workers", "cores", "requests/s", "p99", "CPU/request", "load's core", "RSS MiB"]]
+    for one in data["cells"]:
+        row = [one["model"], str(one["workers"]), str(one["cores"]), _range(one["rate"])]
+        row += [micros(one["p99_us"]["median"]), micros(one["cpu_us"]["median"])]
+        table.append([*row, f"{one['load_busy']['median']:.0%}", mebibytes(one["memory"][1])])
+    return table
+
+
+def registry(data: Data) -> Table:
+    """One row a verb."""
+    table = [["verb", "median", "lowest to highest"]]
+    for one in data["cells"]:
+        seen = one["seconds"]
+        span = f"{micros(seen['low'] * 1e6)} to {micros(seen['high'] * 1e6)}"
+        table.append([one["verb"], micros(seen["median"] * 1e6), span])
+    return table
+
+
+def many(data: Data) -> Table:
+    """A thousand models in two columns."""
+    first, last = data["memory"]["first"], data["memory"]["last"]
+    cold, warm = data["cold"], data["warm"]
+    return [
+        ["figure", "value"],
+        ["models released, memory budget", f"{data['models']:,}, {data['budget']}"],
+        ["from start to listening for all of them", f"{data['up_s']:.1f} s"],
+        ["until the budget was filled", f"{data['calm_s']:.1f} s"],
+        ["loaded at the end", str(data["loaded"])],
+        ["RSS MiB, control + worker, then", f"{mebibytes(first[0])} + {mebibytes(first[1])}"],
+        ["RSS MiB, control + worker, at the end", f"{mebibytes(last[0])} + {mebibytes(last[1])}"],
+        [f"cold answer, median and p99 of {cold['count']}", _seconds(cold)],
+        [f"loaded answer, median and p99 of {warm['count']}", _seconds(warm)],
+    ]
+
+
+def _seconds(seen: Data) -> str:
+    return f"{micros(seen['median'] * 1e6)}, {micros(seen['p99'] * 1e6)}"
+
+
 TABLES = {
     "peers": peers,
     "grpc": grpc,
@@ -184,6 +242,10 @@ TABLES = {
     "start": start,
     "polite": polite,
     "soak": soak,
+    "swaps": swaps,
+    "workers": workers,
+    "registry": registry,
+    "many": many,
 }
 
 
