@@ -132,16 +132,20 @@ class Demand:
         loads: Collection[LocalCopy],
         free_bytes: int,
     ) -> list[LocalCopy]:
-        """Those never tried that fit into what is free."""
-        found: list[LocalCopy] = []
+        """The next of those never tried, if it fits into what is free.
+
+        One at a time: only once it is here is it known what it holds, and what is free then.
+        """
+        if loads or any(copy.queued or copy.state in COMING for copy in copies.values()):
+            return []
+        known = [size - copies[key].version.size_bytes for key, size in self._sizes.items()]
+        more = sum(known) // len(known) if known else 0
         for key, copy in copies.items():
-            if key in self._tried or key in here or copy.state != "absent" or copy.busy or copy in loads:
+            if key in self._tried or key in here or copy.state != "absent" or copy.busy:
                 continue
-            size = self._size(copy)
-            if size <= free_bytes:
-                free_bytes -= size
-                found.append(copy)
-        return found
+            if copy.version.size_bytes + more <= free_bytes:
+                return [copy]
+        return []
 
     def _resident(self, copy: LocalCopy, now: float) -> Resident:
         if copy.state == "serving":
