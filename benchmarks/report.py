@@ -48,7 +48,7 @@ HEADINGS = {
     ),
     "workers": (
         "One worker and two",
-        "`modelyard up` with 32 connections. One worker has the server's core; two have both cores, and the "
+        "`modelyard up` with 32 connections for each worker. One worker has the server's core; two have both cores, and the "
         "load shares one of them: with the small model it takes as much as a server, with the heavy one next "
         "to nothing.",
     ),

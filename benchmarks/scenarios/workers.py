@@ -1,7 +1,7 @@
 """One worker and two: how far a second process carries on a machine with two cores.
 
 The load needs a core too. With a small model it takes as much as the server, so two workers on both cores
-share one with it; with a heavy model it takes next to nothing.
+share one with it; with a heavy model it takes next to nothing. Every worker gets as many connections, so that batches are equally large.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from modelyard.deploy.yard import Yard
 from modelyard.flow import Wishes, prepare
 
 CONNECTIONS = 32
+"""For each worker."""
 
 
 def run(plan: Plan) -> Data:
@@ -46,10 +47,10 @@ def _one(model: Model, kind: str, folder: Path, workers: int, cores: set[int], p
     samples, cpu = [], []
     with yards.up(folder, cores, "--workers", str(workers)) as running:
         script = lua_script(WORK / "load", f"/v2/models/{model.name}/infer", requests)
-        wrk(running.port, script, CONNECTIONS, 1, plan.cores.load)
+        wrk(running.port, script, CONNECTIONS * workers, 1, plan.cores.load)
         for number in range(plan.rounds):
             before = running.cpu_s()
-            sample = wrk(running.port, script, CONNECTIONS, max(plan.seconds, 3), plan.cores.load)
+            sample = wrk(running.port, script, CONNECTIONS * workers, max(plan.seconds, 3), plan.cores.load)
             samples.append(sample)
             cpu.append((running.cpu_s() - before) / sample.requests * 1e6)
             say(f"  workers: {model.name}, {workers}: round {number + 1}")
