@@ -48,9 +48,8 @@ HEADINGS = {
     ),
     "workers": (
         "One worker and two",
-        "`modelyard up` with 32 connections for each worker. One worker has the server's core; two have both cores, and the "
-        "load shares one of them: with the small model it takes as much as a server, with the heavy one next "
-        "to nothing.",
+        "`modelyard up` with 32 connections for each worker. One worker has the server's core; two have both "
+        "cores, and the load shares one of them: with the heavy model it takes next to nothing.",
     ),
     "registry": (
         "A large registry",

@@ -1,7 +1,7 @@
 """One worker and two: how far a second process carries on a machine with two cores.
 
-The load needs a core too. With a small model it takes as much as the server, so two workers on both cores
-share one with it; with a heavy model it takes next to nothing. Every worker gets as many connections, so that batches are equally large.
+The load needs a core too: two workers on both cores share one with it. With a heavy model it takes next to
+nothing. Every worker gets as many connections, so that batches are equally large.
 """
 
 from __future__ import annotations
