@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from numbered import Load
@@ -142,3 +143,21 @@ def test_a_retired_version_finishes_what_it_has_begun(up, tmp_path):
         until(lambda: admin.version("slow:1").version.state == "retired", 40)
     with Client(up.http) as client:
         assert client.predict("slow", [[1.0, 1.0]]).version == "2"
+
+
+def test_of_two_processes_that_race_one_wins_and_the_other_is_told_who(up, tmp_path):
+    push_adders(up, tmp_path, range(1, 4), "raced")
+    revision = up.order("raced", "release", 1)
+    for _ in range(3):
+        with ThreadPoolExecutor(2) as pool:
+            words = ("release", "raced", "{}", "--expected", str(revision), "--why", "racer {}")
+            racers = [[word.format(number) for word in words] for number in (2, 3)]
+            done = list(pool.map(lambda racer: up.run(*racer), racers))
+        lost = [one for one in done if one.returncode]
+        (now, *_) = history(up, "raced")
+        assert [one.returncode for one in lost] == [75]
+        assert now["revision"] == revision + 1
+        assert now["who"].encode() in lost[0].stderr
+        assert b"[conflict]" in lost[0].stderr
+        assert now["entries"][0]["version"] == int(now["why"].removeprefix("racer "))
+        revision = up.order("raced", "release", 1)
