@@ -74,11 +74,11 @@ def audit(path: Path, sniffed: Sniffed) -> Audit:
         MissingFile: the file has gone, or may not be read.
         CorruptFile: its content is not what was sniffed.
     """
-    if path.is_dir():
-        return Audit(0, False, True, (), (), (), (_HELD,), ())
     try:
         if sniffed.format in look.FORMATS:
             return _network(path, sniffed)
+        if path.is_dir():
+            return Audit(0, False, True, (), (), (), (_HELD,), ())
         with open(path, "rb") as stream:
             size = stream.seek(0, io.SEEK_END)
             stream.seek(0)

@@ -70,8 +70,9 @@ class Demand:
         decision, refused = self._decide(here, wants, copies)
         used = sum(one.size_bytes for key, one in here.items() if key not in decision.unloads) + leaving
         loads: list[LocalCopy] = []
+        room = self._budget - sum(one.size_bytes for one in here.values() if one.pinned)
         for key in decision.loads:
-            size = self._size(copies[key])
+            size = min(self._size(copies[key]), max(room, copies[key].version.size_bytes))
             if used + size <= self._budget and not decision.unloads:
                 used += size
                 loads.append(copies[key])
@@ -101,7 +102,10 @@ class Demand:
         keys += [key for key, copy in copies.items() if copy.pinned and copy.state != "failed"]
         for place in places:
             keys += [key for key in place.needed_keys() if copies[key].state != "failed"]
-        return [Want(key, self._size(copies[key]), copies[key].pinned) for key in dict.fromkeys(keys)]
+        return [self._want(copies[key]) for key in dict.fromkeys(keys)]
+
+    def _want(self, copy: LocalCopy) -> Want:
+        return Want(copy.key, self._size(copy), copy.pinned, copy.version.size_bytes)
 
     def _decide(
         self, here: dict[str, Resident], wants: list[Want], copies: dict[str, LocalCopy]
@@ -117,9 +121,9 @@ class Demand:
             rest = [want for want in wants if want not in pins]
             decision = decide(here, rest, max(self._budget, held))
         for key in decision.impossible:
-            size, budget = self._size(copies[key]), self._budget
+            size, budget = copies[key].version.size_bytes, self._budget
             reason = (
-                f"it needs about {size} bytes and the memory budget of {budget} has no room for it beside "
+                f"it needs at least {size} bytes and the memory budget of {budget} has no room for it beside "
                 "the pinned models; raise --memory-budget or unpin some"
             )
             refused.append((copies[key], reason))

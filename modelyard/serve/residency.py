@@ -41,11 +41,19 @@ class Resident:
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """One model that should be loaded, with an estimate of its size."""
+    """One model that should be loaded.
+
+    Args:
+        key: its name in ``decide``.
+        size_bytes: what it is thought to hold.
+        pinned: it must stay.
+        least_bytes: what it surely holds. An estimate alone keeps no model out: one that may fit is tried.
+    """
 
     key: str
     size_bytes: int
     pinned: bool = False
+    least_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +105,16 @@ def decide(resident: Mapping[str, Resident], wants: Sequence[Want], budget_bytes
     waiting: list[str] = []
     impossible: list[str] = []
     for want in sorted(new.values(), key=lambda want: not want.pinned):
-        if want.size_bytes > budget_bytes - (pins - pinned.get(want.key, 0)):
+        room = budget_bytes - (pins - pinned.get(want.key, 0))
+        if (want.size_bytes if want.least_bytes is None else want.least_bytes) > room:
             impossible.append(want.key)
             continue
-        more = None if waiting else _victims(idle, used + want.size_bytes - budget_bytes)
+        size = min(want.size_bytes, room)
+        more = None if waiting else _victims(idle, used + size - budget_bytes)
         if more is None:
             waiting.append(want.key)
             continue
-        used += want.size_bytes - sum(idle.pop(key).size_bytes for key in more)
+        used += size - sum(idle.pop(key).size_bytes for key in more)
         gone += more
         loads.append(want.key)
     return Decision(tuple(gone), tuple(loads), tuple(waiting), tuple(impossible))
