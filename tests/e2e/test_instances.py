@@ -19,7 +19,7 @@ def who(x: float) -> dict[str, float]:
     until = time.process_time() + 0.02
     while time.process_time() < until:
         pass
-    return {"y": 2 * x, "pid": float(os.getpid())}
+    return {"y": 2 * x, "pid": float(os.getpid()) if x == 77.25 else 0.0}
 """
 
 
@@ -35,9 +35,9 @@ def test_serve_answers_from_as_many_hosts_as_were_asked_for(slow, tmp_path):
         children = Path(f"/proc/{yard.process.pid}/task")
         found = {child for task in children.iterdir() for child in (task / "children").read_text().split()}
         who = set()
-        for n in range(8):
-            status, answer = yard.post("/predict", {"x": [float(n)] * 3})
-            assert (status, answer["y"]) == (200, [2.0 * n] * 3)
+        for count in range(1, 9):
+            status, answer = yard.post("/predict", {"x": [77.25] * count})
+            assert (status, answer["y"]) == (200, [154.5] * count)
             who |= {str(int(pid)) for pid in answer["pid"]}
         assert who == found
         assert len(found) == 2

@@ -38,7 +38,7 @@ def predict(x: Annotated[numpy.ndarray, "float64[N,2]"]):
         pass
     while x[0, 0] == -2 and time.process_time() < x[0, 1]:
         pass
-    who = numpy.full(len(x), os.getpid())
+    who = numpy.where(x[:, 1] == 7, os.getpid(), 0)  # the recorded rows get an answer that is always the same
     return {{"y": x * 2 + BALLAST[0] - 1, "who": who}}
 """
 
