@@ -36,9 +36,12 @@ def test_serve_answers_from_as_many_hosts_as_were_asked_for(slow, tmp_path):
         found = {child for task in children.iterdir() for child in (task / "children").read_text().split()}
         who = set()
         for count in range(1, 9):
-            status, answer = yard.post("/predict", {"x": [77.25] * count})
-            assert (status, answer["y"]) == (200, [154.5] * count)
-            who |= {str(int(pid)) for pid in answer["pid"]}
+            x = {"name": "x", "shape": [count, 1], "datatype": "FP64", "data": [77.25] * count}
+            status, answer = yard.post("/v2/models/slow/infer", {"inputs": [x]})
+            assert status == 200, answer
+            outputs = {one["name"]: one["data"] for one in answer["outputs"]}
+            assert outputs["y"] == [154.5] * count
+            who |= {str(int(pid)) for pid in outputs["pid"]}
         assert who == found
         assert len(found) == 2
     assert not any(os.path.exists(f"/proc/{pid}") for pid in found)

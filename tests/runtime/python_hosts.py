@@ -91,3 +91,19 @@ def keeping_verbs():
 def host_verbs():
     host = Host()
     return {"open": host.open, "predict": host.predict}
+
+
+def picklefree_verbs():
+    """The same host with a pickle module that can do nothing; asked about it at "open"."""
+    import _pickle
+    import marshal
+    import pickle
+
+    def refused(*_, **__):
+        raise AssertionError("pickle on the road of a model host")
+
+    for module in (pickle, _pickle, marshal):
+        for name in ("dump", "dumps", "load", "loads", "Pickler", "Unpickler"):
+            if hasattr(module, name) and (module is not marshal or name in {"dump", "dumps"}):
+                setattr(module, name, refused)
+    return {"open": Host().open, "predict": lambda values, arrays: ({}, arrays)}

@@ -223,7 +223,7 @@ def test_unloading_gives_everything_back_to_the_system(worker, bundle):
         assert all(map(gone, hosts))
         assert rest(worker)[0] == 404
     assert resident(worker.process.pid) - before < 8 << 20
-    assert len(os.listdir(f"/proc/{worker.process.pid}/fd")) <= files
+    until(lambda: len(os.listdir(f"/proc/{worker.process.pid}/fd")) <= files)
     assert not [name for name in mapped_by(worker) if "memfd:modelyard" in name]
 
 
