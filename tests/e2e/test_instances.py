@@ -36,7 +36,7 @@ def test_serve_answers_from_as_many_hosts_as_were_asked_for(slow, tmp_path):
         found = {child for task in children.iterdir() for child in (task / "children").read_text().split()}
         who = set()
         for count in range(1, 9):
-            x = {"name": "x", "shape": [count, 1], "datatype": "FP64", "data": [77.25] * count}
+            x = {"name": "x", "shape": [count], "datatype": "FP64", "data": [77.25] * count}
             status, answer = yard.post("/v2/models/slow/infer", {"inputs": [x]})
             assert status == 200, answer
             outputs = {one["name"]: one["data"] for one in answer["outputs"]}
