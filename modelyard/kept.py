@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelyard.artifact.bundle import Bundle, canonical, open_bundle, pack_rows, unpack_rows, write_bundle
 from modelyard.compiler.report import CompileReport
-from modelyard.core.errors import CorruptFile
+from modelyard.core.errors import BadConfig, CorruptFile, MissingFile
 from modelyard.core.signature import Signature
 from modelyard.formats.original import HOST_TARGET, opening, sample_columns
 from modelyard.runtime.table import RUNTIMES
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 ROWS, ANSWERS, SAMPLE = "rows.bin", "answers.bin", "sample.bin"
 """Parts of every bundle beside the source and the graph: rows, the original's answers, a host's sample."""
 
+MOST_INSTANCES = 64
+"""How many hosts one model may have in one process."""
 HOST_RUN_S = 50.0
 """A batch that takes a model host longer ends the host: a little before the engine gives the batch up."""
 _MOST_MEMORY = 1 << 46
@@ -176,8 +178,10 @@ def open_version(folder: Path, *, trust: bool = False) -> Opened:
         runner = RUNTIMES.load("onnx").open(graph, signature)
     elif host is not None:
         values, arrays, policy = host
-        runner = RUNTIMES.load("python").open(
-            HOST_TARGET, values, arrays, signature, policy, trust=trust, run_s=HOST_RUN_S
+        instances = read_instances(facts)
+        kind, several = ("python", {}) if instances == 1 else ("hosts", {"instances": instances})
+        runner = RUNTIMES.load(kind).open(
+            HOST_TARGET, values, arrays, signature, policy, trust=trust, run_s=HOST_RUN_S, **several
         )
     return Opened(signature, runner, rows, answers, tolerance, facts)
 
@@ -200,6 +204,49 @@ def read_graph(bundle: Bundle) -> tuple[Path | None, Signature, Inputs]:
     if len(rows) not in (0, len(signature.inputs)):
         raise CorruptFile(f"bundle {name}: its rows do not fit its signature")
     return None if graph is None else bundle.path(graph), signature, rows
+
+
+def read_instances(facts: Mapping[str, Any]) -> int:
+    """How many hosts answer for the original.
+
+    Raises:
+        CorruptFile: no such number of hosts, wherever it comes from.
+    """
+    engine = facts.get("engine") or {}
+    instances = engine.get("instances", 1) if isinstance(engine, dict) else 0
+    if type(instances) is not int or not 1 <= instances <= MOST_INSTANCES:
+        raise CorruptFile(
+            f"the bundle asks for {str(instances)[:40]} hosts; 1 to {MOST_INSTANCES} can be had"
+        )
+    return instances
+
+
+def with_engine(bundle: Bundle, engine: Mapping[str, Any], place: Path) -> Bundle:
+    """The same bundle with other facts of its engine: another version, at ``place``."""
+    parts = {name: bundle.path(name) for name in sorted(bundle.parts)}
+    expected = {name: part.sha256 for name, part in bundle.parts.items()}
+    return write_bundle(place, {**bundle.facts, "engine": dict(engine)}, parts, expected=expected)
+
+
+def with_instances(bundle: Bundle, instances: int) -> Bundle:
+    """The same bundle, answered by several hosts; it lies beside the one that was given.
+
+    Raises:
+        BadConfig: a graph answers for this model, and a graph has no hosts.
+    """
+    if instances == 1:
+        return bundle
+    if bundle.facts["graph"] is not None:
+        raise BadConfig(
+            f"--instances {instances} starts model hosts, and this model is a graph that runs in the server "
+            "itself: leave --instances out (more server processes: modelyard up --workers), or, if it is no "
+            "ONNX file, add --native to serve the original in hosts"
+        )
+    place = bundle.folder.with_name(f"{bundle.folder.name}.x{instances}")
+    try:
+        return open_bundle(place)
+    except (MissingFile, CorruptFile):
+        return with_engine(bundle, {"instances": instances}, place)
 
 
 def _host(bundle: Bundle) -> tuple[dict[str, Any], Inputs, Policy]:

@@ -26,6 +26,7 @@ from modelyard.core.errors import InternalError, ModelyardError
 from modelyard.deploy.plan import Order
 from modelyard.deploy.temporary import TemporaryYard
 from modelyard.flow import OpenLimits, Wishes, prepare
+from modelyard.kept import with_instances
 from modelyard.sandbox.seal import die_with
 from modelyard.serve.link import Desired
 from modelyard.settings import read_settings
@@ -67,6 +68,7 @@ def run(job: ServeJob, speaker: Speaker) -> Ready:
     """The whole way.
 
     Raises:
+        BadConfig: several hosts for a model that has none.
         FileError: there is no such file, or no road leads from it to a service.
     """
     sample = Path(job.sample) if job.sample else None
@@ -74,7 +76,7 @@ def run(job: ServeJob, speaker: Speaker) -> Ready:
     wishes = Wishes(sample, job.native, job.trust, limits, options=job.options)
     prepared = prepare(Path(job.file), wishes, Path(job.compiled), speaker.step)
     speaker.step("releasing the model")
-    desired = register(prepared.bundle, job.model)
+    desired = register(with_instances(prepared.bundle, job.instances), job.model)
     speaker.step("opening the model")
     return Ready(desired, prepared.report.to_json(), prepared.cached)
 

@@ -23,6 +23,7 @@ class ServeJob(msgspec.Struct, frozen=True):
         wall_s: what a child of the road may take.
         memory_bytes: likewise.
         options: what else was said of the file.
+        instances: how many hosts answer, where the original does.
     """
 
     file: str
@@ -35,6 +36,7 @@ class ServeJob(msgspec.Struct, frozen=True):
     wall_s: float = 180.0
     memory_bytes: int = 4 << 30
     options: dict[str, Any] = {}
+    instances: int = 1
 
 
 class Step(msgspec.Struct, frozen=True, tag=True):

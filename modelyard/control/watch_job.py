@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from modelyard.artifact.bundle import MANIFEST, write_bundle
 from modelyard.control.watch_words import Pushed, PushJob
 from modelyard.core.errors import ModelyardError
 from modelyard.deploy.triton import read_config
 from modelyard.deploy.yard import Yard
 from modelyard.flow import Wishes, prepare
+from modelyard.kept import with_engine
 
 if TYPE_CHECKING:
     from modelyard.artifact.bundle import Bundle
@@ -57,7 +57,7 @@ def push(job: PushJob) -> int:
     aside = Path(tempfile.mkdtemp(prefix="modelyard-"))
     try:
         engine = engine_facts(config)
-        bundle = _with_engine(prepared.bundle, engine, aside / "bundle") if engine else prepared.bundle
+        bundle = with_engine(prepared.bundle, engine, aside / "bundle") if engine else prepared.bundle
         with Yard.open(Path(job.home), job.registry, job.artifacts) as yard:
             return _push(yard, bundle, job)
     finally:
@@ -73,15 +73,6 @@ def _push(yard: Yard, bundle: Bundle, job: PushJob) -> int:
         if version.manifest == bundle.digest and not version.gone and version.note == job.note:
             return version.number
     return yard.push(bundle, job.model, job.note, WHO).number
-
-
-def _with_engine(bundle: Bundle, engine: dict[str, Any], place: Path) -> Bundle:
-    parts = {
-        str(path.relative_to(bundle.folder)): path
-        for path in sorted(bundle.folder.rglob("*"))
-        if path.is_file() and path.relative_to(bundle.folder) != Path(MANIFEST)
-    }
-    return write_bundle(place, {**bundle.facts, "engine": engine}, parts)
 
 
 def main() -> int:

@@ -13,15 +13,17 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from modelyard.core.errors import DeadlineExceeded, ModelFailed, ModelyardError, TooLarge, Unavailable
-from modelyard.engine.apart import Apart
+from modelyard.core.errors import ModelFailed, ModelyardError
+from modelyard.engine.apart import LOOK_AGAIN_S, Apart
 from modelyard.engine.hold import Hold
 from modelyard.engine.job import DONE, RUNNING, WAITING, Job
+from modelyard.engine.lanes import Lanes, Run
 from modelyard.engine.placement import Placement
 from modelyard.engine.queue import Queue
+from modelyard.engine.refusals import check_size, hanging, late, not_taking, unloading
 from modelyard.engine.run import Outcome, Runner, Stoppable, execute, rehearse
 from modelyard.engine.timing import RunTimes
-from modelyard.engine.worker import Worker, WorkerThread
+from modelyard.engine.worker import Worker, threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +45,7 @@ class Batcher:
     """Queues, merges and runs the requests of one model. Every method is called on the loop.
 
     Args:
-        runner: runs one batch at a time.
+        runner: runs one batch at a time, or as many as it has lanes.
         signature: says whether rows merge.
         limits: bounds and rates.
         observer: hears of every batch.
@@ -60,6 +62,8 @@ class Batcher:
     ) -> None:
         fixed = all(None not in spec.shape[1:] for spec in signature.inputs)
         self._runner = runner
+        self._lanes = Lanes(runner)
+        self._several = self._lanes.most > 1
         self._batched = signature.batched
         self.limits = limits
         self._observer = observer
@@ -68,16 +72,15 @@ class Batcher:
         self._apart = Apart(limits.max_batch_rows)
         self._times = RunTimes(limits.max_batch_rows)
         self._placement = Placement(runner.inline, limits.inline_below_s)
-        self._hold = Hold(limits.hold_share)
+        # A wave that keeps one lane idle would pay with the time of another.
+        self._hold = Hold(0.0 if self._several else limits.hold_share)
         self._loop: asyncio.AbstractEventLoop
         self._worker: Worker
         self._accepting = False
         self._hung = False
         self._soon = False
         self._busy = False
-        self._running: list[Job] = []
-        self._run_started = 0.0
-        self._held = False
+        self._looking = False
         self._bell = 0.0
         self._armed = inf
         self._timer: asyncio.TimerHandle | None = None
@@ -96,7 +99,7 @@ class Batcher:
     @property
     def in_flight(self) -> int:
         """Jobs that run, or that run again apart."""
-        return len(self._running) + len(self._apart)
+        return sum([len(run.batch) for run in self._lanes.runs]) + len(self._apart)
 
     @property
     def run_s(self) -> float:
@@ -116,7 +119,7 @@ class Batcher:
     def open(self, loop: asyncio.AbstractEventLoop, worker: Worker | None = None) -> None:
         """Take jobs from now on."""
         self._loop = loop
-        self._worker = worker or WorkerThread(loop)
+        self._worker = worker or threads(loop, self._lanes.most)
         self._accepting = True
 
     async def warm_up(self, sample: tuple[Array, ...]) -> None:
@@ -130,7 +133,8 @@ class Batcher:
         done: asyncio.Future[tuple[RunTimes, ModelyardError | None]] = self._loop.create_future()
 
         def work() -> Callable[[], None]:
-            found = rehearse(self._runner, sample, self._batched, self.limits.max_batch_rows, self._clock)
+            most = self.limits.max_batch_rows
+            found = rehearse(self._runner, sample, self._batched, most, self._clock, self._lanes.most)
             return lambda: None if done.done() else done.set_result(found)
 
         self._worker.start(work)
@@ -149,7 +153,7 @@ class Batcher:
 
     def rest(self) -> bool:
         """Let the thread of an idle model go; the next batch starts another. False while it is busy."""
-        if self._busy or self._queue.waiting or self.in_flight:
+        if self._queue.waiting or self.in_flight:
             return False
         self._bell = 0.0
         self._worker.rest()
@@ -170,14 +174,14 @@ class Batcher:
     async def close(self) -> None:
         """Take no more jobs, tell those that wait, and wait a little for the batch that runs."""
         self._accepting = False
-        gone = Unavailable("the model is being unloaded; try again, or ask another replica")
+        gone = unloading()
         for job in self._queue.drop_all():
             self._tell(job, None, gone)
         for job in self._apart.drop_all():
             self._answer(job, None, gone)
-        if self._busy:
+        if self._lanes.runs:
             await self.drain(CLOSE_S)
-        for job in self._running:
+        for job in self._lanes.jobs:
             self._answer(job, None, gone)
         if self._timer is not None:
             self._timer.cancel()
@@ -194,13 +198,13 @@ class Batcher:
             DeadlineExceeded: its time is over already.
         """
         if not self._accepting or self._hung:
-            raise self._why_not()
+            raise hanging(self.limits.max_run_s) if self._hung else not_taking()
         if job.rows > self.limits.max_batch_rows:
-            self._check_size(job)
+            check_size(job.rows, self._times, self.limits.max_run_s)
         job.arrived = now = self._clock()
         deadline = job.deadline
         if deadline is not None and deadline <= now:
-            raise _late()
+            raise late()
         self._queue.put(job)
         if deadline is not None and deadline < self._armed:
             self._arm(deadline)
@@ -213,22 +217,6 @@ class Batcher:
             self._check_drained()
         elif job.state == RUNNING:
             job.state = DONE
-
-    def _why_not(self) -> Unavailable:
-        if self._hung:
-            return Unavailable(
-                f"the model has been busy with one batch for more than {self.limits.max_run_s:g} s; "
-                "try again later, or ask another replica"
-            )
-        return Unavailable("the model is not taking requests now; try again, or ask another replica")
-
-    def _check_size(self, job: Job) -> None:
-        expected = self._times.guess(job.rows)
-        if expected > self.limits.max_run_s:
-            raise TooLarge(
-                f"{job.rows} rows would take this model about {expected:.0f} s, and one request may take "
-                f"{self.limits.max_run_s:g} s; send fewer rows at a time"
-            )
 
     def _wake(self) -> None:
         if not self._soon and not self._busy:
@@ -271,39 +259,46 @@ class Batcher:
         while batch := self._apart.take(self._queue.waiting > 0):
             for job in batch:
                 if job.deadline is not None and job.deadline <= now:
-                    self._answer(job, None, _late())
+                    self._answer(job, None, late())
             batch = [job for job in batch if job.state == RUNNING]
             if batch:
                 return batch
-        batch, late = self._queue.take(now, self._apart.most_rows)
-        for job in late:
-            self._tell(job, None, _late())
+        most = self._apart.most_rows
+        most = min(most, self._lanes.share(self._queue.rows)) if self._several else most
+        batch, overdue = self._queue.take(now, most)
+        for job in overdue:
+            self._tell(job, None, late())
         return batch
 
     def _run(self, batch: list[Job], now: float) -> None:
-        self._held = self._hold.started(now, len(batch) + self._queue.waiting)
+        held = self._hold.started(now, len(batch) + self._queue.waiting)
         self._bell = 0.0
-        self._running = batch
-        self._run_started = now
         rows = sum([job.rows for job in batch])
         if self._placement.on_loop(rows, self._times):
-            self._finish(batch, rows, execute(self._runner, batch, self._batched, self._clock))
+            self._finish(batch, rows, held, execute(self._runner, batch, self._batched, self._clock))
             return
-        self._busy = True
+        run = Run(batch, now)
+        self._busy = self._lanes.enter(run)
         limit = now + self.limits.max_run_s
         if limit < self._armed:
             self._arm(limit)
         self._worker.start(
             lambda: partial(
-                self._finish, batch, rows, execute(self._runner, batch, self._batched, self._clock)
+                self._returned, run, rows, held, execute(self._runner, batch, self._batched, self._clock)
             )
         )
+        if self._several:
+            self._look()
 
-    def _finish(self, batch: list[Job], rows: int, outcome: Outcome) -> None:
-        """A run is over; on the loop."""
-        threaded = self._busy
-        self._busy = self._hung = False
-        self._running = []
+    def _returned(self, run: Run, rows: int, held: bool, outcome: Outcome) -> None:
+        """A run beside the loop is over; on the loop."""
+        self._busy = self._lanes.leave(run)
+        self._hung = self._hung and self._lanes.hung
+        self._finish(run.batch, rows, held, outcome, threaded=True)
+
+    def _finish(
+        self, batch: list[Job], rows: int, held: bool, outcome: Outcome, threaded: bool = False
+    ) -> None:
         guilty: list[Job] = []
         if outcome.error is None:
             oldest = min([job.arrived for job in batch])
@@ -311,7 +306,7 @@ class Batcher:
             self._placement.learn(self._times)
             self._apart.succeeded()
             self._observer.batch(len(batch), rows, outcome.started - oldest, outcome.seconds)
-            if self._held:
+            if held:
                 self._hold.learn(rows, outcome.seconds, self._times)
         else:
             guilty = self._apart.failed(batch, outcome.error, self._clock())
@@ -330,6 +325,16 @@ class Batcher:
             self._wake()
         else:
             self._check_drained()
+
+    def _look(self, again: bool = False) -> None:
+        """Let the next batch start if a lane is free; while one is missing, look again soon."""
+        self._looking = self._looking and not again
+        self._busy = self._lanes.full
+        if self._queue.waiting or self._apart:
+            self._wake()
+        if self._lanes.short and not self._looking:
+            self._looking = True
+            self._loop.call_later(LOOK_AGAIN_S, self._look, True)
 
     def _answer(self, job: Job, outputs: tuple[Array, ...] | None, error: ModelyardError | None) -> None:
         """Answer a running job, unless it was cancelled."""
@@ -362,39 +367,34 @@ class Batcher:
         self._armed = inf
         self._timer = None
         for job in self._queue.expire(now):
-            self._tell(job, None, _late())
+            self._tell(job, None, late())
         following = self._queue.earliest
-        for job in [*self._running, *self._apart]:
+        for job in [*self._lanes.jobs, *self._apart]:
             if job.deadline is None or job.state != RUNNING:
                 continue
             if job.deadline <= now:
-                self._answer(job, None, _late())
+                self._answer(job, None, late())
             else:
                 following = min(following, job.deadline)
-        if self._busy:
-            limit = self._run_started + self.limits.max_run_s
-            if limit > now:
-                following = min(following, limit)
-            elif not self._hung:
-                self._hang()
+        self._hang(now - self.limits.max_run_s)
+        following = min(following, self._lanes.oldest + self.limits.max_run_s)
         if following < self._armed:
             self._arm(following)
         self._check_drained()
 
-    def _hang(self) -> None:
+    def _hang(self, before: float) -> None:
+        hung = self._lanes.hang(before)
+        if not hung:
+            return
         self._hung = True
-        error = self._why_not()
+        error = hanging(self.limits.max_run_s)
         log.error("a batch has been running for more than %g s", self.limits.max_run_s)
         for job in self._queue.drop_all():
             self._tell(job, None, error)
-        for job in self._running:
+        for job in [job for run in hung for job in run.batch]:
             self._answer(job, None, ModelFailed(f"the model did not answer in {self.limits.max_run_s:g} s"))
         self._stop()
 
     def _stop(self) -> None:
         if isinstance(self._runner, Stoppable):
             self._runner.stop()
-
-
-def _late() -> DeadlineExceeded:
-    return DeadlineExceeded("the time that this request had is over; it was not run to its end")

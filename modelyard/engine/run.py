@@ -80,9 +80,17 @@ def execute(runner: Runner, jobs: Sequence[Job], batched: bool, clock: Callable[
 
 
 def rehearse(
-    runner: Runner, sample: tuple[Array, ...], batched: bool, most_rows: int, clock: Callable[[], float]
+    runner: Runner,
+    sample: tuple[Array, ...],
+    batched: bool,
+    most_rows: int,
+    clock: Callable[[], float],
+    lanes: int = 1,
 ) -> tuple[RunTimes, ModelyardError | None]:
-    """Run sample rows in a few batch sizes, and say how long they take or what went wrong."""
+    """Run sample rows in a few batch sizes, and say how long they take or what went wrong.
+
+    A runner with several lanes takes them in turn, so that each has answered once.
+    """
     times = RunTimes(most_rows)
     if batched and not len(sample[0]):
         return times, None
@@ -102,6 +110,11 @@ def rehearse(
                 times.note(size, outcome.seconds)
             if long:
                 break
+    for _ in range(lanes - 1):
+        one = tuple(_tile(array, 1) for array in sample) if batched else sample
+        error = execute(runner, [Job(one, 1, _nobody)], batched, clock).error
+        if error is not None:
+            return times, error
     return times, None
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Worker(Protocol):
-    """Where runs happen that are not on the loop; one at a time."""
+    """Where runs happen that are not on the loop; one at a time, or as many as it was made for."""
 
     def start(self, work: Callable[[], Callable[[], None]]) -> None:
         """Do ``work`` elsewhere and call what it returns on the loop."""
@@ -99,3 +99,44 @@ class WorkerThread:
         except RuntimeError:
             # The loop is closed: nobody is left to hear.
             return
+
+
+class WorkerThreads:
+    """A ``Worker`` that is several daemon threads, for as many runs at one time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, count: int) -> None:
+        self._all = [WorkerThread(loop, f"model-{at}") for at in range(count)]
+        self._free = list(self._all)
+
+    def start(self, work: Callable[[], Callable[[], None]]) -> None:
+        """See ``Worker``; called on the loop, with a run less under way than there are threads."""
+        thread = self._free.pop()
+
+        def whole() -> Callable[[], None]:
+            done = work()
+
+            def back() -> None:
+                self._free.append(thread)
+                done()
+
+            return back
+
+        thread.start(whole)
+
+    def ring(self, after_s: float, call: Callable[[], None]) -> None:
+        """See ``Worker``; ``start`` takes the same thread, unless another has come free in between."""
+        self._free[-1].ring(after_s, call)
+
+    def rest(self) -> None:
+        """See ``Worker``."""
+        for thread in self._all:
+            thread.rest()
+
+    def close(self) -> None:
+        """See ``Worker``."""
+        self.rest()
+
+
+def threads(loop: asyncio.AbstractEventLoop, count: int) -> Worker:
+    """One thread, or several."""
+    return WorkerThread(loop) if count == 1 else WorkerThreads(loop, count)

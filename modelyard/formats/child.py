@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modelyard.core.errors import InternalError
+from modelyard.core.errors import InternalError, ModelyardError
 from modelyard.formats.estimator.convert import convert
 from modelyard.formats.estimator.describe import describe
 from modelyard.formats.estimator.study import Sample, Studied, study
@@ -21,7 +21,7 @@ from modelyard.formats.opened import Ask, OpenedModel
 from modelyard.formats.table import FORMATS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from modelyard.core.tensor import Array
 
@@ -45,7 +45,8 @@ class Desk:
         sample = None if names is None else Sample(tuple(names) or _numbered(arrays), tuple(arrays))
         tensor = arrays[0] if names is None and arrays else None
         ask = Ask(tuple(values.get("trusted_types") or ()), values.get("options") or {}, sample, tensor)
-        model, notes = loader(values["path"], ask)
+        with _memory_named():
+            model, notes = loader(values["path"], ask)
         more: Sequence[str] = ()
         rows = None
         if isinstance(model, OpenedModel):
@@ -70,7 +71,8 @@ class Desk:
         """
         del values, arrays
         model = self._open()
-        graph = convert(model) if isinstance(model, Studied) else model.convert()
+        with _memory_named():
+            graph = convert(model) if isinstance(model, Studied) else model.convert()
         return {}, [np.frombuffer(graph, dtype=np.uint8)]
 
     def predict(self, values: dict[str, Any], arrays: list[Array]) -> tuple[dict[str, Any], Sequence[Array]]:
@@ -87,6 +89,20 @@ class Desk:
         if self._model is None:
             raise InternalError("no file is open in this child")
         return self._model
+
+
+@contextlib.contextmanager
+def _memory_named() -> Iterator[None]:
+    """Plug-ins turn all that goes wrong in them into a refusal; want of memory has a limit to name."""
+    try:
+        yield
+    except ModelyardError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, MemoryError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is not None:
+            raise MemoryError from error
+        raise
 
 
 def _numbered(arrays: list[Array]) -> tuple[str, ...]:

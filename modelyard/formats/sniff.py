@@ -36,6 +36,7 @@ HEAD_BYTES = 256 << 10
 _TAIL_BYTES = 128 << 10
 _DIRECTORY_BYTES = 16 << 20
 _MEMBERS = 100_000
+_TENSOR_HEAD_BYTES = 16 << 20
 BAD_ZIP = (
     zipfile.BadZipFile,
     NotImplementedError,
@@ -54,6 +55,12 @@ BAD_ZIP = (
 MAR = "MAR-INF/MANIFEST.json"
 """What every TorchServe archive holds."""
 _SMALL = WalkLimits(opcodes=20_000, globals=1000)
+
+
+class _Tensor(msgspec.Struct):
+    """A row of the head of safetensors weights; what stands beside the tensors has none."""
+
+    data_offsets: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +142,7 @@ def _sniff_stream(path: Path, stream: BinaryIO) -> Sniffed:
         if head[at : at + len(magic)] == magic:
             raise UnknownFormat(f"{path} is {what}; {foreign.READ_HERE}")
     if _is_safetensors(head, size):
+        _check_tensors(path, stream, size)
         return Sniffed("safetensors", "safetensors weights", True)
     found = _pickle(path, stream, head) or _compressed(path, stream, head)
     if found is not None:
@@ -170,6 +178,23 @@ def _guess(head: bytes) -> str:
 def _is_safetensors(head: bytes, size: int) -> bool:
     length = int.from_bytes(head[:8], "little")
     return 2 <= length <= min(size - 8, 100 << 20) and head[8:9] == b"{" and b'"dtype"' in head[8:4096]
+
+
+def _check_tensors(path: Path, stream: BinaryIO, size: int) -> None:
+    """The head says how far the tensors reach; one that is absurdly long is left to the child."""
+    stream.seek(0)
+    length = int.from_bytes(stream.read(8), "little")
+    if length > _TENSOR_HEAD_BYTES:
+        return
+    try:
+        table = msgspec.json.decode(stream.read(length), type=dict[str, _Tensor])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise CorruptFile(f"{path} starts as safetensors weights, but its head is damaged: {error}") from None
+    end = max((one.data_offsets[1] for one in table.values()), default=0)
+    if 8 + length + end > size:
+        raise CorruptFile(
+            f"{path} has {size} bytes and its tensors reach to byte {8 + length + end}; copy it again"
+        )
 
 
 def _zip(path: Path, stream: BinaryIO, size: int) -> Sniffed:

@@ -105,6 +105,18 @@ class PythonRuntime:
         return None if child is None or not child.alive else child.pid
 
     @property
+    def pids(self) -> tuple[int, ...]:
+        """The same as a list of processes, empty while it is down."""
+        pid = self.pid
+        return () if pid is None else (pid,)
+
+    @property
+    def up(self) -> bool:
+        """Whether the host is there to answer."""
+        child = self._child
+        return child is not None and child.alive
+
+    @property
     def last_words(self) -> str:
         """The end of what the host printed, and why the one before it ended; for the operator."""
         child = self._child

@@ -10,6 +10,7 @@ RUNTIMES: Table[Any] = Table(
     {
         "onnx": "modelyard.runtime.onnx:OnnxRuntime",
         "python": "modelyard.runtime.python:PythonRuntime",
+        "hosts": "modelyard.runtime.hosts:PythonHosts",
     },
     "runtime",
 )

@@ -1,14 +1,14 @@
 """Arrays as the payload of a frame, and back.
 
 Copies: ``pack`` copies only strings and strided arrays; ``unpack`` copies each array once, into memory of
-its own, so that nothing which the other side does later can change it.
+its own, so that nothing which the other side does later can change it, unless its caller lends the memory.
 """
 
 from __future__ import annotations
 
 import struct
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     Fill: TypeAlias = Callable[[int, memoryview], None]
+    Lend: TypeAlias = Callable[[int, tuple[int, ...], np.dtype[Any]], Array]
 
 ARRAYS, DIMS, STRINGS = 1024, 16, 16 << 20
 _ALIGN = 64
@@ -55,13 +56,14 @@ def pack(arrays: Sequence[Array]) -> tuple[list[Block], list[memoryview | bytes]
     return blocks, parts, end
 
 
-def unpack(blocks: Sequence[Block], size: int, fill: Fill) -> list[Array]:
+def unpack(blocks: Sequence[Block], size: int, fill: Fill, lend: Lend | None = None) -> list[Array]:
     """Build arrays of their own memory from a payload of ``size`` bytes.
 
     Args:
         blocks: where the arrays lie.
         size: of the payload.
         fill: ``fill(at, out)`` copies payload bytes from ``at`` into ``out``.
+        lend: gives numbers as they lie in the payload, with no memory of their own; strings are copied.
 
     Raises:
         Garbage: the blocks do not fit the payload or each other.
@@ -88,6 +90,9 @@ def unpack(blocks: Sequence[Block], size: int, fill: Fill) -> list[Array]:
             continue
         if count * dtype.size != block.size:
             raise Garbage("an array whose shape is not its size")
+        if lend is not None:
+            arrays.append(lend(block.at, block.shape, dtype.numpy))
+            continue
         try:
             array = np.empty(block.shape, dtype.numpy)
         except (ValueError, OverflowError, MemoryError) as error:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from modelyard.core.errors import ModelyardError
 from modelyard.sandbox.arrays import from_inline, pack, unpack
 from modelyard.sandbox.frames import INLINE_BYTES, FrameReader, Head, head_bytes
+from modelyard.sandbox.loan import Loan
 from modelyard.sandbox.progress import listen
 from modelyard.sandbox.seal import ceilings
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 _CHUNK = 64 << 10
 _MESSAGE_CHARS = 2000
+_KEEPS = "open"
+"""The verb that may keep its arrays: rows from which a model learns what it takes."""
 
 
 class _Channel:
@@ -38,6 +41,7 @@ class _Channel:
         self._end = end
         self._memory = memory
         self._map: mmap.mmap | None = None
+        self._loan: Loan | None = None
         self._half = 0
         self._reader = reader
         self._sending = threading.Lock()
@@ -46,20 +50,33 @@ class _Channel:
         """Map the memory file; before the limit on address space, which it must not count against."""
         self._half = half_bytes
         self._map = mmap.mmap(self._memory, 2 * half_bytes)
+        self._loan = Loan(self._memory, half_bytes)
         os.close(self._memory)
 
     def receive(self) -> tuple[Head, list[Array]]:
+        """The next call; the arrays of a large one lie in the shared memory until ``settle``."""
         while (found := self._reader.next()) is None:
             data = os.read(self._end, _CHUNK)
             if not data:
                 os._exit(0)  # the parent is gone or has closed us
             self._reader.feed(data)
         head, payload = found
-        if head.shared:
-            return head, unpack(head.blocks, head.shared, self._fill)
+        loan = self._loan
+        if head.shared and loan is not None:
+            lend = None if loan.over or head.verb == _KEEPS else loan.lend
+            return head, unpack(head.blocks, head.shared, self._fill, lend)
         return head, unpack(head.blocks, head.inline, from_inline(payload))
 
+    def settle(self) -> None:
+        """The call is over and nobody here holds its arrays: see ``Loan``."""
+        if self._loan is not None:
+            self._loan.settle()
+
     def send(self, head: Head, arrays: Sequence[Array] = ()) -> None:
+        self.post(self.lay(head, arrays))
+
+    def lay(self, head: Head, arrays: Sequence[Array] = ()) -> memoryview:
+        """A frame, with its large arrays in the shared memory already."""
         blocks, parts, size = pack(arrays)
         if size > self._half:
             raise ValueError(f"an answer of {size} bytes; at most {self._half} fit")
@@ -70,7 +87,10 @@ class _Channel:
         framed = Head(
             head.kind, head.id, head.verb, head.values, blocks, 0 if shared else size, size if shared else 0
         )
-        data = memoryview(head_bytes(framed) + (b"" if shared else bytes(room)))
+        return memoryview(head_bytes(framed) + (b"" if shared else bytes(room)))
+
+    def post(self, data: memoryview) -> None:
+        """Send a frame."""
         with self._sending:
             while data:
                 data = data[os.write(self._end, data) :]
@@ -119,18 +139,21 @@ def _serve(channel: _Channel, handlers: Mapping[str, Handler]) -> NoReturn:
             channel.send(Head("progress", number, str(text)[:200], {"fraction": fraction}))
 
         listen(tell)
+        answer: Sequence[Array] = ()
         try:
             handler = handlers.get(head.verb)
             if handler is None:
                 raise LookupError(f"no such verb {head.verb[:80]!r}")
             values, answer = handler(head.values, arrays)
-            channel.send(Head("reply", number, values=values), answer)
+            frame = channel.lay(Head("reply", number, values=values), answer)
         except Exception as error:  # noqa: BLE001 (the edge of the plug-in call: said to the parent)
             traceback.print_exc()
-            channel.send(_failure(number, error))
+            frame = channel.lay(_failure(number, error))
         finally:
             listen(None)
-        del arrays
+        del arrays, answer
+        channel.settle()
+        channel.post(frame)
 
 
 def _failure(number: int, error: Exception) -> Head:

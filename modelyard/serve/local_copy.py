@@ -291,5 +291,5 @@ class LocalCopy:
         """
         size = self.version.size_bytes
         own = min(max(grown_bytes, size), MOST_GROWTH * size + LEAST_GROWTH_BYTES)
-        pid = getattr(self._runner, "pid", None)
-        return own + (resident_bytes(pid) if isinstance(pid, int) else 0)
+        pids: tuple[int, ...] = getattr(self._runner, "pids", ())
+        return own + sum(map(resident_bytes, pids))

@@ -18,6 +18,7 @@ from modelyard.engine.job import Job
 from modelyard.engine.limits import QueueLimits
 
 FINE, BAD, DEADLY = "fine", "bad", "deadly"
+RESTART_S = 0.3
 
 
 def signature(batched: bool) -> Signature:
@@ -51,6 +52,35 @@ class Moody:
         if 1 in kinds:
             raise ModelFailed("job " + ",".join(str(v // 10) for v in k.tolist() if v % 10 == 1))
         return x * 2, k
+
+
+class MoodyHosts(Moody):
+    """Several of them: a deadly row takes one of them away for a while."""
+
+    def __init__(self, loop: VirtualLoop, lanes: int, seconds: float) -> None:
+        super().__init__(loop, False, seconds)
+        self.lanes = lanes
+        self.free_at = [0.0] * lanes
+        self.up_at = [0.0] * lanes
+
+    def lanes_up(self):
+        return sum(when <= self.loop.time() for when in self.up_at)
+
+    def run(self, inputs):
+        now = self.loop.time()
+        up = [at for at in range(self.lanes) if self.up_at[at] <= now]
+        if not up:
+            raise Unavailable("all hosts are being restarted")
+        free = [at for at in up if self.free_at[at] <= now + 1e-6]
+        assert free, "a batch for a host that is busy"
+        host = min(free, key=lambda at: self.free_at[at])
+        try:
+            return super().run(inputs)
+        except HostDied:
+            self.up_at[host] = self.loop.time() + RESTART_S
+            raise
+        finally:
+            self.free_at[host] = self.loop.time()
 
 
 class Asked:
@@ -89,13 +119,14 @@ events = st.lists(
     st.sampled_from([0.0, 0.003]),
     st.sampled_from([0.00005, 0.004]),
     st.sampled_from([3, 1000]),
+    st.sampled_from([1, 1, 2, 3]),
 )
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_every_accepted_job_is_answered_once_and_rightly(
-    script, inline, batched, most_rows, wait, seconds, most_waiting
+    script, inline, batched, most_rows, wait, seconds, most_waiting, lanes
 ):
     loop = VirtualLoop()
-    runner = Moody(loop, inline, seconds)
+    runner = Moody(loop, inline, seconds) if lanes == 1 else MoodyHosts(loop, lanes, seconds)
     limits = QueueLimits(max_batch_rows=most_rows, max_wait_s=wait, max_waiting=most_waiting)
     batcher = Batcher(runner, signature(batched), limits, Silent(), loop.time)
     accepted: list[Asked] = []
@@ -117,7 +148,7 @@ def test_every_accepted_job_is_answered_once_and_rightly(
         accepted.append(asked)
 
     async def scenario():
-        batcher.open(loop, VirtualWorker(loop, 0.00002))
+        batcher.open(loop, VirtualWorker(loop, 0.00002, lanes))
         await batcher.warm_up((np.zeros((2, 1), "i8"), np.zeros(2, "i8")))
         runner.runs.clear()
         for pause, event in script:

@@ -56,11 +56,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 class VirtualWorker:
     """A ``Worker`` in virtual time."""
 
-    def __init__(self, loop: VirtualLoop, handover_s: float = 0.0) -> None:
+    def __init__(self, loop: VirtualLoop, handover_s: float = 0.0, lanes: int = 1) -> None:
         self._loop = loop
         self._handover_s = handover_s
         self._bell: asyncio.TimerHandle | None = None
-        self.busy = False
+        self._lanes = lanes
+        self.busy = 0
         self.runs = 0
 
     def _silence(self) -> None:
@@ -69,20 +70,20 @@ class VirtualWorker:
             self._bell = None
 
     def start(self, work: Callable[[], Callable[[], None]]) -> None:
-        assert not self.busy, "two runs at a time"
+        assert self.busy < self._lanes, "more runs at a time than it was made for"
         self._silence()
-        self.busy = True
+        self.busy += 1
         self.runs += 1
         took, done = self._loop.elsewhere(work)
 
         def finish() -> None:
-            self.busy = False
+            self.busy -= 1
             done()
 
         self._loop.call_later(took + self._handover_s, finish)
 
     def ring(self, after_s: float, call: Callable[[], None]) -> None:
-        assert not self.busy, "a bell while a run is on"
+        assert self.busy < self._lanes, "a bell while every run is on"
         self._silence()
         self._bell = self._loop.call_later(after_s, call)
 

@@ -239,7 +239,7 @@ def test_the_pauses_double_to_ten_seconds():
 
 
 def test_the_table_names_what_exists():
-    assert list(RUNTIMES) == ["onnx", "python"]
+    assert list(RUNTIMES) == ["onnx", "python", "hosts"]
     assert RUNTIMES.load("python") is PythonRuntime
     for name in RUNTIMES:
         assert all(hasattr(RUNTIMES.load(name), part) for part in ("platform", "open", "run", "close"))

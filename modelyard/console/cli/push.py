@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from modelyard.console.cli.yard_text import facts, say_json, size
 from modelyard.console.text import ProgressLine
 from modelyard.core.ref import check_name, name_of_file
 from modelyard.flow import OpenLimits, Wishes, prepare
+from modelyard.kept import with_instances
 
 if TYPE_CHECKING:
     from modelyard.client.admin_values import VersionRow
@@ -35,6 +37,13 @@ _FILE = click.Path(path_type=Path)
 @click.option("--trust", is_flag=True, help="Open an unsafe file even where this kernel cannot confine it.")
 @click.option("--open-seconds", default=180.0, show_default=True, help="How long preparing may take a child.")
 @click.option("--open-mb", default=4096, show_default=True, help="How much memory a child may take, MiB.")
+@click.option(
+    "--instances",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="How many model hosts answer side by side, for a model that is served natively.",
+)
 @JSON
 def push(
     where: Where,
@@ -46,6 +55,7 @@ def push(
     trust: bool,
     open_seconds: float,
     open_mb: int,
+    instances: int,
     as_json: bool,
 ) -> None:
     """Import, compile and verify a model FILE, and register it as the model's next version.
@@ -58,6 +68,7 @@ def push(
     try:
         with where.desk() as desk:
             prepared = prepare(file, wishes, where.home / "compiled", progress.show)
+            prepared = replace(prepared, bundle=with_instances(prepared.bundle, instances))
             made = _register(desk, prepared, model, note, progress)
     finally:
         progress.close()

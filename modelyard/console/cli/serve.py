@@ -43,6 +43,13 @@ _PARTS: Table[type[Serving]] = Table({"serving": "modelyard.control.serving:Serv
 @click.option("--trust", is_flag=True, help="Open an unsafe file even where this kernel cannot confine it.")
 @click.option("--open-seconds", default=180.0, show_default=True, help="How long preparing may take a child.")
 @click.option("--open-mb", default=4096, show_default=True, help="How much memory a child may take, MiB.")
+@click.option(
+    "--instances",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="How many model hosts answer side by side, for a model that is served natively.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Say where it listens as one JSON line on stdout.")
 def serve(
     file: Path,
@@ -52,6 +59,7 @@ def serve(
     trust: bool,
     open_seconds: float,
     open_mb: int,
+    instances: int,
     options: ServeOptions,
     insecure: bool,  # noqa: ARG001 - it was looked at when the address was
     as_json: bool,
@@ -69,6 +77,7 @@ def serve(
     job = ServeJob(
         str(file), model, str(settings.cache), os.getpid(), "" if sample is None else str(sample),
         native, trust, open_seconds, open_mb << 20, asked(),
+        instances,
     )  # fmt: skip
     progress = ProgressLine()
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from modelyard.core.errors import CorruptFile, TooLarge, UnsafeFile
 from modelyard.formats.sniff import BAD_ZIP
 
-_MEMBERS, _BYTES, _RATIO, _SMALL = 10_000, 8 << 30, 200, 16 << 20
+_MEMBERS, _BYTES, _RATIO, _SMALL, _ALL_SMALL = 10_000, 8 << 30, 200, 16 << 20, 256 << 20
 
 
 def unpack(path: Path, folder: Path) -> None:
@@ -24,7 +24,7 @@ def unpack(path: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             members = [one for one in archive.infolist() if not one.is_dir()]
-            judge(path.name, members)
+            judge(path.name, members, path.stat().st_size)
             for member in members:
                 target = folder / member.filename
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -39,8 +39,13 @@ def unpack(path: Path, folder: Path) -> None:
         raise CorruptFile(f"{path.name} holds one file twice") from error
 
 
-def judge(name: str, members: list[zipfile.ZipInfo]) -> None:
+def judge(name: str, members: list[zipfile.ZipInfo], size: int) -> None:
     """Refuse what should not be unpacked.
+
+    Args:
+        name: of the archive, for messages.
+        members: its files.
+        size: of the archive: many members that are each just small enough make a bomb, too.
 
     Raises:
         UnsafeFile: a member would lie outside, or is a link.
@@ -67,5 +72,6 @@ def judge(name: str, members: list[zipfile.ZipInfo]) -> None:
                 f"{one.file_size:,}; it is not unpacked"
             )
     total = sum(one.file_size for one in members)
-    if total > _BYTES:
-        raise TooLarge(f"{name} would become {total:,} bytes; at most {_BYTES:,} are unpacked")
+    most = min(_BYTES, max(_RATIO * size, _ALL_SMALL))
+    if total > most:
+        raise TooLarge(f"{name} would become {total:,} bytes; at most {most:,} are unpacked of its {size:,}")
