@@ -177,7 +177,14 @@ def open_version(folder: Path, *, trust: bool = False) -> Opened:
     elif host is not None:
         values, arrays, policy = host
         runner = RUNTIMES.load("python").open(
-            HOST_TARGET, values, arrays, signature, policy, trust=trust, run_s=HOST_RUN_S
+            HOST_TARGET,
+            values,
+            arrays,
+            signature,
+            policy,
+            trust=trust,
+            run_s=HOST_RUN_S,
+            streams=facts.get("streams") is True,
         )
     return Opened(signature, runner, rows, answers, tolerance, facts)
 
