@@ -178,10 +178,12 @@ def open_version(folder: Path, *, trust: bool = False) -> Opened:
         runner = RUNTIMES.load("onnx").open(graph, signature)
     elif host is not None:
         values, arrays, policy = host
-        instances = read_instances(facts)
-        kind, several = ("python", {}) if instances == 1 else ("hosts", {"instances": instances})
+        instances, streams = read_instances(facts), facts.get("streams") is True
+        kind, more = (
+            ("python", {"streams": streams}) if instances == 1 else ("hosts", {"instances": instances})
+        )
         runner = RUNTIMES.load(kind).open(
-            HOST_TARGET, values, arrays, signature, policy, trust=trust, run_s=HOST_RUN_S, **several
+            HOST_TARGET, values, arrays, signature, policy, trust=trust, run_s=HOST_RUN_S, **more
         )
     return Opened(signature, runner, rows, answers, tolerance, facts)
 
@@ -232,7 +234,7 @@ def with_instances(bundle: Bundle, instances: int) -> Bundle:
     """The same bundle, answered by several hosts; it lies beside the one that was given.
 
     Raises:
-        BadConfig: a graph answers for this model, and a graph has no hosts.
+        BadConfig: a graph answers for this model, and a graph has no hosts; or it streams from one.
     """
     if instances == 1:
         return bundle
@@ -241,6 +243,11 @@ def with_instances(bundle: Bundle, instances: int) -> Bundle:
             f"--instances {instances} starts model hosts, and this model is a graph that runs in the server "
             "itself: leave --instances out (more server processes: modelyard up --workers), or, if it is no "
             "ONNX file, add --native to serve the original in hosts"
+        )
+    if bundle.facts.get("streams"):
+        raise BadConfig(
+            f"--instances {instances} starts several model hosts, and this model streams: its open streams live "
+            "in one host; leave --instances out (more server processes: modelyard up --workers)"
         )
     place = bundle.folder.with_name(f"{bundle.folder.name}.x{instances}")
     try:

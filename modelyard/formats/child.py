@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modelyard.core.errors import InternalError, ModelyardError
+from modelyard.core.errors import InternalError, ModelFailed, ModelyardError
 from modelyard.formats.estimator.convert import convert
 from modelyard.formats.estimator.describe import describe
 from modelyard.formats.estimator.study import Sample, Studied, study
-from modelyard.formats.opened import Ask, OpenedModel
+from modelyard.formats.opened import Ask, OpenedModel, Streaming
 from modelyard.formats.table import FORMATS
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Desk:
 
     def __init__(self) -> None:
         self._model: Studied | OpenedModel | None = None
+        self._streams: dict[int, Iterator[tuple[Array, ...]]] = {}
 
     def open(self, values: dict[str, Any], arrays: list[Array]) -> tuple[dict[str, Any], Sequence[Array]]:
         """Load and describe: ``{path, format, trusted_types?, options?, sample?}`` and the sample's columns.
@@ -85,6 +86,38 @@ class Desk:
         del values
         return {}, self._open().predict(arrays)
 
+    def stream(self, values: dict[str, Any], arrays: list[Array]) -> tuple[dict[str, Any], Sequence[Array]]:
+        """Begin an answer in pieces, ``{stream: its number}``; answers as ``next``."""
+        model = self._open()
+        if not isinstance(model, Streaming):
+            raise ModelFailed("this model does not answer piece by piece")
+        self._streams[values["stream"]] = model.stream(arrays)
+        return self.next(values, [])
+
+    def next(self, values: dict[str, Any], arrays: list[Array]) -> tuple[dict[str, Any], Sequence[Array]]:
+        """The next piece of ``{stream: number}``; or ``{end: true}``, after which it is forgotten.
+
+        Raises:
+            BadInput: what the model does not take.
+            ModelFailed: the model raised; the stream is forgotten.
+        """
+        del arrays
+        number = values["stream"]
+        pieces = self._streams.pop(number)
+        for piece in pieces:
+            self._streams[number] = pieces
+            return {}, piece
+        return {"end": True}, ()
+
+    def stop(self, values: dict[str, Any], arrays: list[Array]) -> tuple[dict[str, Any], Sequence[Array]]:
+        """Close ``{stream: number}``, as far as it is open; its generator runs its ``finally``."""
+        del arrays
+        pieces = self._streams.pop(values["stream"], None)
+        close = getattr(pieces, "close", None)
+        if close is not None:
+            close()
+        return {}, ()
+
     def _open(self) -> Studied | OpenedModel:
         if self._model is None:
             raise InternalError("no file is open in this child")
@@ -120,10 +153,11 @@ def verbs() -> Mapping[str, Handler]:
 
 
 def host_verbs() -> Mapping[str, Handler]:
-    """Open and predict."""
+    """Open, predict, and answer piece by piece."""
     _quiet()
     desk = Desk()
-    return {"open": desk.open, "predict": desk.predict}
+    streams: Mapping[str, Handler] = {"stream": desk.stream, "next": desk.next, "stop": desk.stop}
+    return {"open": desk.open, "predict": desk.predict, **streams}
 
 
 def _quiet() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from modelyard.core.profile import Profile
     from modelyard.core.signature import Signature
@@ -59,4 +59,17 @@ class OpenedModel(Protocol):
 
         Raises:
             NotConvertible: why there is none.
+        """
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """An opened model that can answer piece by piece; ``describe()["streams"]`` says whether it does."""
+
+    def stream(self, inputs: Sequence[Array]) -> Iterator[tuple[Array, ...]]:
+        """Each piece when it is made, as the signature says; closing the iterator ends the work.
+
+        Raises:
+            BadInput: rows that it does not take.
+            ModelFailed: the model raised.
         """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from modelyard.core.errors import ChildFailed, HostDied, ModelFailed, ModelyardError, Unavailable
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from modelyard.core.signature import Signature
     from modelyard.core.tensor import Array
+    from modelyard.sandbox.child import Reply
     from modelyard.sandbox.policy import Policy
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S, GOOD_SPELL_S = 0.1, 10.0, 30.0
@@ -35,8 +37,9 @@ class PythonRuntime:
         policy: the limits of the host.
         trust: start it even where the kernel cannot confine it.
         name: for messages.
-        run_s: a batch that takes longer ends the host.
+        run_s: a batch that takes longer ends the host, and so does a piece of a stream.
         open_s: opening that takes longer ends the host.
+        streams: the model can answer piece by piece, see ``stream``.
     """
 
     inline = False
@@ -54,8 +57,11 @@ class PythonRuntime:
         name: str = "",
         run_s: float = 60.0,
         open_s: float = 180.0,
+        streams: bool = False,
     ) -> None:
         self.signature = signature
+        self.streams = streams
+        self._numbers = count(1)
         self._opening = (target, values, tuple(arrays), policy, trust, open_s)
         self._who = f"model {name!r}" if name else "this model"
         self._run_s = run_s
@@ -82,6 +88,7 @@ class PythonRuntime:
         name: str = "",
         run_s: float = 60.0,
         open_s: float = 180.0,
+        streams: bool = False,
     ) -> PythonRuntime:
         """Start the host and open the model in it; the arguments are those of the class.
 
@@ -90,7 +97,16 @@ class PythonRuntime:
             SandboxUnavailable: this kernel cannot confine the host, and it is not trusted.
         """
         runtime = cls(
-            target, values, arrays, signature, policy, trust=trust, name=name, run_s=run_s, open_s=open_s
+            target,
+            values,
+            arrays,
+            signature,
+            policy,
+            trust=trust,
+            name=name,
+            run_s=run_s,
+            open_s=open_s,
+            streams=streams,
         )
         runtime._files = _identity(policy)
         runtime._child = runtime._start()
@@ -137,11 +153,27 @@ class PythonRuntime:
             HostDied: the process ended, or was ended because it took longer than ``run_s``.
             Unavailable: the process is being started again, or the runtime is closed.
         """
+        outputs = self._ask(self._host(), "predict", {}, inputs).arrays
+        self._check(inputs, outputs)
+        return tuple(outputs)
+
+    def stream(self, inputs: tuple[Array, ...]) -> HostStream:
+        """An answer in pieces; nothing runs before the first is asked for.
+
+        Between two pieces the host is free for ``run`` and for other streams: it holds the generators of
+        all of them, and goes on with the one that is asked.
+        """
+        return HostStream(self, inputs)
+
+    def _host(self) -> Child:
         child = self._child
         if child is None:
             raise Unavailable(self._down())
+        return child
+
+    def _ask(self, child: Child, verb: str, values: dict[str, Any], inputs: tuple[Array, ...] = ()) -> Reply:
         try:
-            outputs = child.call("predict", {}, inputs, timeout_s=self._run_s).arrays
+            return child.call(verb, values, inputs, timeout_s=self._run_s)
         except ChildFailed as error:
             if self._closing.is_set():
                 raise Unavailable(self._down()) from error
@@ -151,8 +183,6 @@ class PythonRuntime:
                 f"the process that runs {self._who} ended; it is being restarted, try again",
                 f"{error.message}\n{child.last_words}",
             ) from error
-        self._check(inputs, outputs)
-        return tuple(outputs)
 
     def close(self) -> None:
         """End the host and wait until it is gone, and its memory with it; may be called twice."""
@@ -239,6 +269,56 @@ class PythonRuntime:
                     f"{self._who} gave output {spec.name!r} as {array.dtype} {list(array.shape)} "
                     f"for {rows} rows; its signature says {spec.dtype.name} {spec.wire_shape()}"
                 )
+
+
+class HostStream:
+    """One answer in pieces; for the thread that runs the model, as ``PythonRuntime.run``.
+
+    A piece is one call of the host, as a batch is: bounded and checked in the same way, copied once out of
+    the shared memory, and made only when it is asked for. A host that died takes its streams with it.
+    """
+
+    def __init__(self, runtime: PythonRuntime, inputs: tuple[Array, ...]) -> None:
+        self._runtime = runtime
+        self._inputs = inputs
+        self._child: Child | None = None
+        self._values = {"stream": next(runtime._numbers)}
+        self._over = False
+
+    def next(self) -> tuple[Array, ...] | None:
+        """The next piece, in the order of the signature; None is the end. Blocking.
+
+        Raises:
+            BadInput: the model does not take these rows.
+            ModelFailed: the model raised, or gave a piece that is not what its signature says.
+            HostDied: the process ended, or a piece took longer than ``run_s``.
+            Unavailable: before the first piece: the process is being started again.
+        """
+        if self._over:
+            return None
+        runtime, child = self._runtime, self._child
+        try:
+            if child is None:
+                child = self._child = runtime._host()
+                reply = runtime._ask(child, "stream", self._values, self._inputs)
+                self._inputs = ()
+            else:
+                reply = runtime._ask(child, "next", self._values)
+        except ModelyardError:
+            self._over = True
+            raise
+        if reply.values.get("end") is True:
+            self._over = True
+            return None
+        runtime._check((), reply.arrays)
+        return tuple(reply.arrays)
+
+    def close(self) -> None:
+        """Close the generator, whose ``finally`` runs; blocking. Nothing to do after the end or an error."""
+        child, over = self._child, self._over
+        self._over = True
+        if child is not None and not over and child.alive:
+            self._runtime._ask(child, "stop", self._values)
 
 
 def pause_s(failures: int) -> float:

@@ -70,7 +70,9 @@ class Front:
                 return http_port, None
             spoken = load_rpc_dialects(self.plane) if options.dialects else ()
             rpc = RpcSurface(self.plane, self._version, spoken)
-            self._grpc = open_grpc(rpc.methods, rpc, options.limits.body_bytes, self.budget)
+            self._grpc = open_grpc(
+                rpc.methods, rpc, options.limits.body_bytes, self.budget, streams=rpc.streams
+            )
             return http_port, await self._grpc.open(
                 options.host, options.grpc_port, reuse_port=options.reuse_port
             )

@@ -16,9 +16,10 @@ from modelyard.core.table import Table
 from modelyard.serve.grpc_call import GrpcCall, GrpcLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from modelyard.serve.budget import BodyBudget
+    from modelyard.serve.grpc_call import StreamApp
 
 __all__ = ["ENGINES", "GrpcCall", "GrpcLimits", "GrpcListener", "open_grpc"]
 
@@ -60,16 +61,18 @@ def open_grpc(
     *,
     engine: str = "",
     limits: GrpcLimits | None = None,
+    streams: Mapping[str, StreamApp] | None = None,
 ) -> GrpcListener:
-    """A listener for unary methods; open it to listen.
+    """A listener; open it to listen.
 
     Args:
-        methods: as on the wire, "/inference.GRPCInferenceService/ModelInfer".
+        methods: unary ones, as on the wire, "/inference.GRPCInferenceService/ModelInfer".
         app: called on the loop with the calls that arrived together; it does not block.
         message_bytes: the longest request message.
         budget: all bodies in flight, shared with other listeners.
         engine: "native", "grpcio", or "" for the first that this machine has.
         limits: other limits; ``message_bytes`` wins over theirs.
+        streams: methods with many messages both ways, and what serves each call of them.
 
     Raises:
         MissingExtra: the engine that was asked for by name is not installed.
@@ -77,9 +80,9 @@ def open_grpc(
     """
     own = replace(limits or GrpcLimits(), message_bytes=message_bytes)
     if engine:
-        return ENGINES.load(engine)(methods, app, own, budget)
+        return ENGINES.load(engine)(methods, app, own, budget, streams or {})
     try:
-        return ENGINES.load("native")(methods, app, own, budget)
+        return ENGINES.load("native")(methods, app, own, budget, streams or {})
     except (MissingExtra, ImportError) as error:
         log.warning("gRPC runs on grpcio, which is slower: the native engine is not available (%s)", error)
-        return ENGINES.load("grpcio")(methods, app, own, budget)
+        return ENGINES.load("grpcio")(methods, app, own, budget, streams or {})

@@ -9,13 +9,14 @@ import grpc
 from grpc import aio
 
 from modelyard.serve.grpc_call import DRAINING, NO_ROOM, RESOURCE_EXHAUSTED, UNAVAILABLE, GrpcCall, hand_over
+from modelyard.serve.grpc_streams import Streams, options
 from modelyard.serve.http import listen, port_busy
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from modelyard.serve.budget import BodyBudget
-    from modelyard.serve.grpc_call import GrpcLimits
+    from modelyard.serve.grpc_call import GrpcLimits, StreamApp
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -31,6 +32,7 @@ class AioListener:
         app: Callable[[list[GrpcCall]], None],
         limits: GrpcLimits,
         budget: BodyBudget,
+        streams: Mapping[str, StreamApp],
     ) -> None:
         self._methods = list(methods)
         self._app = app
@@ -39,8 +41,7 @@ class AioListener:
         self._server: aio.Server | None = None
         self._arrived: list[GrpcCall] = []
         self._draining = False
-        self._open = 0
-        self._empty = asyncio.Event()
+        self._streams = Streams(streams, budget)
 
     async def open(self, host: str, port: int, *, reuse_port: bool = False) -> int:
         """Listen; the port, which the system chooses when 0 is asked for.
@@ -55,15 +56,7 @@ class AioListener:
         """
         self._loop = asyncio.get_running_loop()
         listen(host, port, reuse_port=reuse_port).close()  # a clear error; grpcio's own names no port
-        most = self._limits.message_bytes
-        server = aio.server(
-            options=[
-                ("grpc.max_receive_message_length", most),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", int(reuse_port)),
-                ("grpc.max_concurrent_streams", self._limits.streams),
-            ]
-        )
+        server = aio.server(options=[*options(self._limits), ("grpc.so_reuseport", int(reuse_port))])
         handlers: dict[str, dict[str, grpc.RpcMethodHandler]] = {}
         for method in self._methods:
             service, _, name = method[1:].partition("/")
@@ -73,6 +66,7 @@ class AioListener:
         server.add_generic_rpc_handlers(
             tuple(grpc.method_handlers_generic_handler(service, rows) for service, rows in handlers.items())
         )
+        server.add_generic_rpc_handlers(self._streams.handlers())
         try:
             bound = server.add_insecure_port(f"{f'[{host}]' if ':' in host else host or '0.0.0.0'}:{port}")  # noqa: S104 - the empty host is the caller's word for every interface
         except RuntimeError:
@@ -88,6 +82,7 @@ class AioListener:
     async def drain(self, timeout_s: float) -> None:
         """Stop accepting, answer what is under way, refuse what is new, close."""
         self.stop_accepting()
+        self._streams.stop()
         server, self._server = self._server, None
         if server is not None:
             await server.stop(timeout_s)

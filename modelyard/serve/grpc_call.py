@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
+    from typing import TypeAlias
+
+    Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
+    StreamApp: TypeAlias = "Callable[[MessageStream], Awaitable[None]]"
 
 log = logging.getLogger("modelyard.serve")
 
@@ -68,7 +72,7 @@ class GrpcCall:
         method: str,
         payload: bytes,
         time_remaining_s: float | None,
-        metadata: Sequence[tuple[str, str | bytes]] = (),
+        metadata: Metadata = (),
     ) -> None:
         self.sink: CallSink | None = sink
         self.key = key
@@ -111,6 +115,28 @@ class GrpcCall:
             hear()
         except Exception:
             log.exception("a bug in the application's on_cancel")
+
+
+class MessageStream(Protocol):
+    """One call with many messages both ways; for one task that reads and one that writes.
+
+    The application serves it in a coroutine, which is cancelled when the client goes away.
+    """
+
+    metadata: Metadata
+
+    async def read(self) -> bytes | None:
+        """The next message; None when the client sends no more, or when the server is stopping.
+
+        Raises:
+            Overloaded: there is no room for it; it is dropped.
+        """
+
+    def give(self, size_bytes: int) -> None:
+        """What was read is not held any more."""
+
+    async def write(self, message: bytes) -> None:
+        """Send a message; returns when there is room for another."""
 
 
 def hand_over(app: Callable[[list[GrpcCall]], None], calls: list[GrpcCall]) -> None:

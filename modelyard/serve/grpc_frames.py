@@ -39,8 +39,9 @@ class Frames:
         self._part = b""  # the start of a frame header, or of a message's five bytes with it
         self._skip = 0  # bytes of the current frame that need no look
         self._left = len(_PREFACE)  # bytes of the preface still to come
-        # stream -> [bytes of its message still to come, bytes that came, when it began]
-        self._streams: dict[int, list[float]] = {}
+        # stream -> [bytes of its message still to come, bytes that came, when it began]; or the part that
+        # came of the five bytes before a message
+        self._streams: dict[int, list[float] | bytes] = {}
         self.open_bytes = 0
         self.packed_bytes = 0
         self.now = 0.0
@@ -74,7 +75,8 @@ class Frames:
                 # A short look at the start of a frame; it waits for these few bytes.
                 if size - at < 9 + min(length, 6):
                     break
-                self._data(data, at + 9, length, flags, stream & 0x7FFFFFFF)
+                if not self._data(data, at + 9, length, flags, stream & 0x7FFFFFFF):
+                    break
             elif stream and (kind == _RESET or flags & _END_STREAM) and kind in (1, _RESET):
                 self._end(stream & 0x7FFFFFFF)
             at += 9 + length
@@ -83,34 +85,67 @@ class Frames:
         elif at < size:
             self._part = data[at:]
 
-    def _data(self, data: bytes, at: int, length: int, flags: int, stream: int) -> None:
+    def _data(self, data: bytes, at: int, length: int, flags: int, stream: int) -> bool:
+        """Look at a frame; False: all of it is needed, because messages begin and end within."""
         if flags & _PADDED:
             raise Cut("padded frames are not read here")
         state = self._streams.get(stream)
         if state is None:
             if length >= 5:
                 packed, message = _MESSAGE.unpack_from(data, at)
-                if packed:
-                    self._packed(message)
-                if message > self._limit:
-                    raise Cut(f"a message of {message} bytes is over the limit of {self._limit}")
                 rest = message - (length - 5)
                 if rest < 0:
-                    raise Cut("a second message in a unary call")
+                    return self._many(data, at, length, flags, stream)
+                self._check(packed, message)
                 if not flags & _END_STREAM and rest:
                     self._streams[stream] = [rest, length, self.now]
                     self.open_bytes += length
-                return
-            if length:
-                raise Cut("a message is split before its length")
-            return
+                return True
+            return not length or self._many(data, at, length, flags, stream)
+        if isinstance(state, bytes) or state[0] < length:
+            return self._many(data, at, length, flags, stream)
         state[0] -= length
-        if state[0] < 0:
-            raise Cut("a message is longer than it said")
         state[1] += length
         self.open_bytes += length
         if not state[0] or flags & _END_STREAM:
             self._end(stream)
+        return True
+
+    def _check(self, packed: int, message: int) -> None:
+        if packed:
+            self._packed(message)
+        if message > self._limit:
+            raise Cut(f"a message of {message} bytes is over the limit of {self._limit}")
+
+    def _many(self, data: bytes, at: int, length: int, flags: int, stream: int) -> bool:
+        """A frame with the ends or beginnings of several messages, as calls with many of them have."""
+        end = at + length
+        if len(data) < end:
+            return False
+        state = self._streams.pop(stream, None)
+        part = b""
+        if isinstance(state, bytes):
+            part = state
+        elif state is not None:
+            self.open_bytes -= int(state[1])
+            at += int(state[0])
+        while end - at + len(part) >= 5:
+            head = part + data[at : at + 5 - len(part)]
+            at += 5 - len(part)
+            part = b""
+            packed, message = _MESSAGE.unpack(head)
+            self._check(packed, message)
+            came = min(message, end - at)
+            at += came
+            if came < message:
+                if not flags & _END_STREAM:
+                    self._streams[stream] = [message - came, came, self.now]
+                    self.open_bytes += came
+                return True
+        part += data[at:end]
+        if part and not flags & _END_STREAM:
+            self._streams[stream] = part
+        return True
 
     def _packed(self, message: int) -> None:
         most = message * _DEFLATE_RATIO
@@ -123,12 +158,14 @@ class Frames:
 
     def _end(self, stream: int) -> None:
         state = self._streams.pop(stream, None)
-        if state is not None:
+        if isinstance(state, list):
             self.open_bytes -= int(state[1])
 
     def slow(self, limits: GrpcLimits) -> bool:
         """Whether a message takes longer than it may."""
         return any(
             self.now - began > limits.message_s + came / limits.message_rate
-            for _, came, began in self._streams.values()
+            for state in self._streams.values()
+            if isinstance(state, list)
+            for _, came, began in (state,)
         )

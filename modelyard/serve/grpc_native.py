@@ -3,6 +3,9 @@
 pygrpc-native 0.5 does not bound a message: it takes 100 MB, or a 200 MB bomb in gzip, whole. So it listens
 on a private Unix socket, and ``grpc_guard`` stands on the port and looks at frame lengths before they reach
 it. A thread waits for batches and passes each to the loop in one step.
+
+It has no calls whose client sends several messages; those it passes on to a grpcio server behind it
+(``grpc_behind``).
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
+from modelyard.serve.grpc_behind import Behind
 from modelyard.serve.grpc_call import (
     DRAINING,
     NO_ROOM,
@@ -28,10 +32,10 @@ from modelyard.serve.grpc_call import (
 from modelyard.serve.grpc_guard import Guard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from modelyard.serve.budget import BodyBudget
-    from modelyard.serve.grpc_call import GrpcLimits
+    from modelyard.serve.grpc_call import GrpcLimits, StreamApp
 
 _BATCH = 256
 
@@ -47,6 +51,7 @@ class NativeListener:
         app: Callable[[list[GrpcCall]], None],
         limits: GrpcLimits,
         budget: BodyBudget,
+        streams: Mapping[str, StreamApp],
     ) -> None:
         self._methods = list(methods)
         self._app = app
@@ -56,6 +61,7 @@ class NativeListener:
         self._thread: threading.Thread | None = None
         self._guard: Guard | None = None
         self._folder = ""
+        self._behind = Behind(streams, limits, budget)
         self._draining = False
         self._calls: dict[int, GrpcCall] = {}
         self._empty = asyncio.Event()
@@ -83,9 +89,11 @@ class NativeListener:
                 call_details=True,
                 max_concurrent_streams=self._limits.streams,
             )
+            front.set_fallback(await self._behind.open(self._folder))
             front.start()
             bound = await guard.open(host, port, reuse_port=reuse_port)
         except BaseException:
+            await self._behind.close()
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
         self._guard, self._front = guard, front
@@ -104,6 +112,8 @@ class NativeListener:
         """Stop accepting, answer what is under way, refuse what is new, close."""
         self.stop_accepting()
         self._draining = True
+        self._behind.stop()
+        ended = asyncio.ensure_future(self._behind.quiet(timeout_s))
         if self._calls:
             self._empty.clear()
             try:
@@ -111,6 +121,7 @@ class NativeListener:
             except TimeoutError:
                 for call in list(self._calls.values()):
                     call.cancel()
+        await ended
         # Answers travel through the front's own thread; the guard knows when they have passed.
         if self._guard is not None:
             await self._guard.quiet()
@@ -125,6 +136,7 @@ class NativeListener:
         self._draining = True
         if self._guard is not None:
             await self._guard.close()
+        await self._behind.close()
         await self._loop.run_in_executor(None, front.close)
         if self._thread is not None:
             await self._loop.run_in_executor(None, self._thread.join, 5.0)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from modelyard.serve.http_head import Head
     from modelyard.serve.http_outgoing import Outgoing
+    from modelyard.serve.http_stream import HttpStream
 
 Body: TypeAlias = "bytes | bytearray | memoryview"
 Pieces: TypeAlias = "bytes | list[bytes | bytearray | memoryview]"
@@ -37,7 +38,7 @@ class HttpCall:
         self.query = head.query
         self.body = body
         self.held = held
-        self.answer: Pieces | None = None
+        self.answer: Pieces | HttpStream | None = None
         self.on_cancel: Callable[[], None] | None = None
 
     def header(self, name: bytes) -> bytes | None:

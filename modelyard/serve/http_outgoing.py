@@ -15,6 +15,7 @@ from modelyard.serve.http_answer import CONTINUE
 from modelyard.serve.http_call import HttpCall
 from modelyard.serve.http_head import NO_HEAD
 from modelyard.serve.http_limits import Refused
+from modelyard.serve.http_stream import HttpStream
 
 if TYPE_CHECKING:
     from modelyard.serve.http import HttpListener
@@ -78,10 +79,13 @@ class Outgoing(asyncio.Protocol):
         self._write(answer)
         while later:
             call = later.popleft()
-            if call.answer is None:
+            answered = call.answer
+            if answered is None or isinstance(answered, HttpStream):
                 self._first = call
+                if answered is not None:
+                    self._listener.loop.call_soon(answered.proceed)
                 break
-            self._write(call.answer)
+            self._write(answered)
         else:
             self._first = None
             self._hold = False
@@ -101,6 +105,33 @@ class Outgoing(asyncio.Protocol):
                 transport.write(answer)
             else:
                 transport.writelines(answer)
+
+    # What an answer in pieces asks of its connection.
+
+    def turn_of(self, call: HttpCall) -> bool:
+        """Whether all answers before that to ``call`` are written."""
+        return call is self._first
+
+    def open_for(self, call: HttpCall) -> bool:
+        """Whether a piece of the answer to ``call`` would leave at once."""
+        return call is self._first and not self._stuck and self._transport is not None
+
+    def write_part(self, part: bytes) -> None:
+        """Write a part of the answer whose turn it is."""
+        self._write(part)
+
+    def end_after(self, call: HttpCall) -> None:
+        """The answer to ``call`` ends with the connection: nothing that came after it is answered."""
+        later, self._later = self._later, None
+        self.last = True
+        self._mode = DEAF
+        self._forget()
+        for each in later or ():
+            self._budget.held -= each.held
+            each.held = 0
+            if each is not call and each.connection is not None:
+                each.connection = None
+                _cancel(each)
 
     def _queue(self, call: HttpCall) -> None:
         if self._first is None:
@@ -159,6 +190,9 @@ class Outgoing(asyncio.Protocol):
             self.deadline = self._listener.idle_at
             if self._mode == DEAF and self._first is None:
                 self._finish()
+            first = self._first
+            if first is not None and isinstance(first.answer, HttpStream):
+                first.answer.proceed()
             self._resume()
 
     # Ends.
@@ -266,7 +300,9 @@ class Outgoing(asyncio.Protocol):
         if transport is None or first is None or self._stuck:
             return
         if not self.probed:
-            if first.head.minor:
+            if isinstance(first.answer, HttpStream) and first.answer.probe():
+                self.probed = True
+            elif first.head.minor:
                 self.probed = True
                 transport.write(CONTINUE)
         elif transport.get_extra_info("socket").getsockopt(IPPROTO_TCP, TCP_INFO, 1)[0] == _TCP_CLOSED:

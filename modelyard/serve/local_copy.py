@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from modelyard.core.errors import InternalError, ModelFailed, ModelyardError, OverBudget
 from modelyard.core.lifecycle import RESIDENCE
-from modelyard.engine.batcher import Batcher
+from modelyard.engine.streams import open_batcher
 from modelyard.serve.aside import aside
 from modelyard.serve.dataplane import Slot
 from modelyard.serve.link import Copy
@@ -239,7 +239,7 @@ class LocalCopy:
             limits = replace(limits, max_batch_rows=own.max_batch_rows)
         if own.max_wait_s >= 0.0:
             limits = replace(limits, max_wait_s=own.max_wait_s)
-        batcher = Batcher(opened.runner, opened.signature, limits, self._counters)
+        batcher = open_batcher(opened.runner, opened.signature, limits, self._counters)
         batcher.open(asyncio.get_running_loop())
         self.routed = False
         self.slot = Slot(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from modelyard.core.errors import InternalError, ModelyardError, Overloaded, Unsupported
 from modelyard.monitor.sums import untouched
 from modelyard.serve.statistics import model_statistics
+from modelyard.serve.streaming import streams
 from modelyard.wire.triton import IndexRow, describe_config
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ class Repository:
             [int(version) for version in self._plane.routes.versions(slot.name) if version.isdigit()],
             limits.max_batch_rows,
             int(limits.max_wait_s * 1e6),
+            streams(slot),
         )
 
     def statistics(self, name: str, version: str) -> list[dict[str, Any]]:

@@ -16,16 +16,18 @@ from modelyard.serve.lookup import Lookup
 from modelyard.serve.repository import Repository
 from modelyard.serve.rest import NAME
 from modelyard.serve.rpc_exchange import RpcExchange
+from modelyard.serve.rpc_stream import InferStream
 from modelyard.serve.status import public_message, status_of
 from modelyard.wire import grpc as wire
 from modelyard.wire import triton
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from modelyard.serve.dataplane import DataPlane
     from modelyard.serve.dialects.rpc import RpcDialect
     from modelyard.serve.grpc import GrpcCall
+    from modelyard.serve.grpc_call import MessageStream, StreamApp
 
 SERVICE = "/inference.GRPCInferenceService/"
 HEALTH = "/grpc.health.v1.Health/"
@@ -57,8 +59,16 @@ class RpcSurface:
 
     @property
     def methods(self) -> Sequence[str]:
-        """Every full method name that is answered."""
+        """Every full name of a unary method that is answered."""
         return tuple(self._methods)
+
+    @property
+    def streams(self) -> Mapping[str, StreamApp]:
+        """Methods with many messages both ways."""
+        return {SERVICE + "ModelStreamInfer": self._stream}
+
+    async def _stream(self, stream: MessageStream) -> None:
+        await InferStream(self.plane, stream).serve()
 
     def __call__(self, calls: Sequence[GrpcCall]) -> None:
         """Answer each call, now or later."""

@@ -95,9 +95,11 @@ _CONFIG = {
     "ModelVersionPolicy": "specific 3 |ModelVersionPolicy.Specific",
     "ModelVersionPolicy.Specific": "versions 1 int64*",
     "ModelDynamicBatching": "preferred_batch_size 1 int32*, max_queue_delay_microseconds 2 uint64",
+    "ModelTransactionPolicy": "decoupled 1 bool",
     "ModelConfig": "name 1 string, platform 2 string, version_policy 3 ModelVersionPolicy,"
     " max_batch_size 4 int32, input 5 ModelInput*, output 6 ModelOutput*,"
-    " dynamic_batching 11 |ModelDynamicBatching, backend 17 string",
+    " dynamic_batching 11 |ModelDynamicBatching, backend 17 string,"
+    " model_transaction_policy 19 ModelTransactionPolicy",
 }
 _ONEOF = {"ModelVersionPolicy": "policy_choice", "ModelConfig": "scheduling_choice"}
 """The names of oneofs that are not a parameter_choice."""

@@ -145,11 +145,13 @@ def describe_config(
     versions: Sequence[int],
     max_batch_rows: int,
     max_wait_us: int,
+    streams: bool = False,
 ) -> dict[str, Any]:
     """A ModelConfig.
 
     ``max_batch_size`` is how many rows of different requests run together; a larger request runs alone.
-    ``dims`` leave the batch axis out where there is one, as the message wants it.
+    ``dims`` leave the batch axis out where there is one, as the message wants it. A model that ``streams``
+    has a decoupled transaction policy: a request may have many answers.
     """
     config: dict[str, Any] = {
         "name": name,
@@ -165,6 +167,8 @@ def describe_config(
             "preferred_batch_size": [],
             "max_queue_delay_microseconds": max_wait_us,
         }
+    if streams:
+        config["model_transaction_policy"] = {"decoupled": True}
     return config
 
 

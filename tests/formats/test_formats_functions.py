@@ -14,6 +14,7 @@ from modelyard.core.errors import (
     CorruptFile,
     MissingExtra,
     MissingFile,
+    ModelFailed,
     NotConvertible,
     TooLarge,
     UnsafeFile,
@@ -34,6 +35,19 @@ def answers(found: Prepared, *rows: Array) -> tuple[Array, ...]:
     opened = open_version(found.bundle.folder)
     try:
         return opened.runner.run(rows)
+    finally:
+        opened.runner.close()
+
+
+def pieces(found: Prepared, *rows: Array) -> list[list[object]]:
+    """The first output of each piece."""
+    opened = open_version(found.bundle.folder)
+    try:
+        stream, out = opened.runner.stream(rows), []
+        while (piece := stream.next()) is not None:
+            out.append(piece[0].tolist())
+        stream.close()
+        return out
     finally:
         opened.runner.close()
 
@@ -216,6 +230,32 @@ def test_generators_are_known_to_stream(tmp_path: Path) -> None:
     assert found.bundle.facts["streams"] is True
     assert not found.signature.batched
     assert answers(found, texts("a b", "c"))[0].tolist() == [b"a!b!", b"c!"]
+    assert pieces(found, texts("a b")) == [[b"a!"], [b"b!"]]
+    assert pieces(found, texts("")) == []
+    with pytest.raises(BadInput, match="one row piece by piece, and 2 are given"):
+        pieces(found, texts("a", "b"))
+
+
+def test_arrays_stream_and_a_piece_that_is_no_answer_ends_it(tmp_path: Path) -> None:
+    source = write(
+        tmp_path,
+        "steps.py",
+        """
+        from typing import Annotated
+        import numpy as np
+        def steps(x: Annotated[np.ndarray, "float32[N,2]"]):
+            for at in range(3):
+                x = x * 2
+                yield {"x": x, "at": np.float32(at)}
+            if x[0, 0] < 0:
+                yield {"x": x[:, :1], "at": np.float32(9)}
+        """,
+    )
+    found = prepared(source, tmp_path)
+    row = np.ones((1, 2), np.float32)
+    assert pieces(found, row) == [[[2, 2]], [[4, 4]], [[8, 8]]]
+    with pytest.raises(ModelFailed, match="expected"):
+        pieces(found, -row)
 
 
 def test_the_words_of_a_function_for_bad_input(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from booster_rows import TWO, X, mixed, opened, prepared, tensors
 from lightgbm import LGBMClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
-from test_formats_functions import answers, write
+from test_formats_functions import answers, pieces, write
 
 from modelyard.core.errors import BadConfig, CorruptFile, NotConvertible
 
@@ -24,6 +24,8 @@ def post(label: np.ndarray, probabilities: np.ndarray) -> dict:
     return {"name": [["no", "yes"][int(at)] for at in label], "sure": probabilities.max(axis=1)}
 def raw(outputs: dict) -> list[str]:
     return [str(sorted(outputs))] * len(outputs["label"])
+def spell(label: np.ndarray, probabilities: np.ndarray):
+    yield from ["no", "yes"][int(label[0])]
 """
 
 
@@ -57,6 +59,14 @@ def test_functions_before_and_after_a_model(steps: Path) -> None:
 def test_a_function_may_take_all_outputs(steps: Path) -> None:
     found = prepared(steps / "linear.joblib", steps, options={"post": f"{steps}/around.py:raw"})
     assert answers(found, X[:1])[0].tolist() == [b"['label', 'probabilities']"]
+
+
+def test_a_generator_after_a_model_streams(steps: Path) -> None:
+    found = prepared(steps / "linear.joblib", steps, options={"post": f"{steps}/around.py:spell"})
+    assert found.bundle.facts["streams"] is True
+    row = X[TWO == 1][:1]
+    assert answers(found, row)[0].tolist() == b"yes"
+    assert pieces(found, row) == [b"y", b"e", b"s"]
 
 
 def test_a_native_model_between_functions(steps: Path) -> None:

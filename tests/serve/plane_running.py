@@ -11,8 +11,8 @@ import uvloop
 
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensor import DTYPES
-from modelyard.engine.batcher import Batcher
 from modelyard.engine.limits import QueueLimits
+from modelyard.engine.streams import open_batcher
 from modelyard.monitor.counters import ModelCounters
 from modelyard.serve.budget import BodyBudget
 from modelyard.serve.dataplane import DataPlane, Slot
@@ -55,7 +55,7 @@ class Times:
 def make_slot(name, version, *, signature=SIGNATURE, runner=None, limits=None):
     """A slot on the running loop."""
     counters = ModelCounters(name, version)
-    batcher = Batcher(runner or Times(int(version)), signature, limits or QueueLimits(), counters)
+    batcher = open_batcher(runner or Times(int(version)), signature, limits or QueueLimits(), counters)
     batcher.open(asyncio.get_running_loop())
     return Slot(name, version, "onnx_onnxruntime", signature, batcher, counters)
 
@@ -111,7 +111,7 @@ class Plane:
             surface = RestSurface(plane, "0", load_pages(plane), lambda: metrics_page(plane), spoken)
             rpc = RpcSurface(plane, "0", load_rpc_dialects(plane))
             self.http = HttpListener(surface, HttpLimits(), budget, listener_error)
-            self.grpc = open_grpc(rpc.methods, rpc, 64 << 20, budget, engine=self.engine)
+            self.grpc = open_grpc(rpc.methods, rpc, 64 << 20, budget, engine=self.engine, streams=rpc.streams)
             self.port = await self.http.open("127.0.0.1", 0)
             self.rpc = await self.grpc.open("127.0.0.1", 0)
 

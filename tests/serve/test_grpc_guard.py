@@ -35,6 +35,15 @@ FINE = {
     "two streams mixed": CALL + frame(DATA, 0, 1, message(b"a", length=2)) + frame(HEADERS, 4, 3, b"h")
     + frame(DATA, END, 3, message(b"xy")) + frame(DATA, END, 1, b"b"),
     "reset in the middle": CALL + frame(DATA, 0, 1, message(b"a", length=2)) + frame(RESET, 0, 1, bytes(4)),
+    "two messages in one frame": CALL + frame(DATA, 0, 1, message(b"a") + message(b"b"))
+    + frame(DATA, END, 1),
+    "a message begins where one ends": CALL + frame(DATA, 0, 1, message(b"abc")[:6])
+    + frame(DATA, 0, 1, message(b"abc")[6:] + message(b"d" * 9000)[:4000])
+    + frame(DATA, END, 1, message(b"d" * 9000)[4000:] + message(b"")),
+    "length in pieces": CALL + frame(DATA, 0, 1, message(b"abc")[:2])
+    + frame(DATA, 0, 1, message(b"abc")[2:4])
+    + frame(DATA, 0, 1, message(b"abc")[4:] + message(b"de")[:3]) + frame(DATA, END, 1, message(b"de")[3:]),
+    "ended in a length": CALL + frame(DATA, END, 1, message(b"abc") + b"\0\0"),
     "compressed, small": CALL + frame(DATA, END, 1, message(b"a" * 50, packed=1)),
 }  # fmt: skip
 CUT = {
@@ -42,12 +51,16 @@ CUT = {
     "over the limit": START + CALL + frame(DATA, 0, 1, message(b"a", length=LIMIT + 1)),
     "4 GB": START + CALL + frame(DATA, 0, 1, message(b"", length=2**32 - 1)),
     "compressed, large": START + CALL + frame(DATA, 0, 1, message(b"a" * 200, packed=1)),
-    "longer than it said": START
+    "the second is over the limit": START
     + CALL
-    + frame(DATA, 0, 1, message(b"a", length=2))
-    + frame(DATA, 0, 1, b"bc"),
-    "two messages in one frame": START + CALL + frame(DATA, 0, 1, message(b"a") + message(b"b")),
-    "length in pieces": START + CALL + frame(DATA, 0, 1, b"\0\0"),
+    + frame(DATA, 0, 1, message(b"a") + message(b"b", length=LIMIT + 1)),
+    "over the limit, in pieces": START
+    + CALL
+    + frame(DATA, 0, 1, message(b"a") + message(b"b", length=LIMIT + 1)[:3])
+    + frame(DATA, 0, 1, message(b"b", length=LIMIT + 1)[3:]),
+    "the third is compressed and large": START
+    + CALL
+    + frame(DATA, 0, 1, message(b"a") + message(b"b") + message(b"a" * 200, packed=1)),
     "padded": START + CALL + frame(DATA, 8, 1, b"\x01" + message(b"a") + b"\0"),
     "giant frame": START + struct.pack(">I", 1 << 20)[1:] + struct.pack(">BBI", DATA, 0, 1),
 }

@@ -290,8 +290,28 @@ def test_messages_of_the_model_configuration_are_part_of_the_canonical_ones():
             check(one, inner[one.name])
 
     whole = {one.name: one for one in canonical.message_type}
-    assert len(ours.message_type) == 5
+    assert len(ours.message_type) == 6
     for message in ours.message_type:
         check(message, whole[message.name])
     (types,) = ours.enum_type
     assert {one.name: one.number for one in types.value} == dict(model_config_pb2.DataType.items())
+
+
+def test_answers_of_a_stream_are_messages_of_triton():
+    inner = service_pb2.ModelInferResponse(model_name="m", id="7")
+    inner.outputs.add(name="y", datatype="FP32", shape=[1])
+    for final in (True, False):
+        found = service_pb2.ModelStreamInferResponse.FromString(
+            grpc.encode_stream_infer(inner.SerializeToString(), final)
+        )
+        said = found.infer_response.parameters.pop("triton_final_response")
+        assert (said.WhichOneof("parameter_choice"), said.bool_param) == ("bool_param", final)
+        assert found.infer_response == inner
+        assert found.error_message == ""
+    end = service_pb2.ModelStreamInferResponse.FromString(grpc.encode_stream_end("m", "3", "7"))
+    assert (end.infer_response.model_name, end.infer_response.model_version) == ("m", "3")
+    assert (end.infer_response.id, len(end.infer_response.outputs)) == ("7", 0)
+    assert end.infer_response.parameters["triton_final_response"].bool_param
+    wrong = service_pb2.ModelStreamInferResponse.FromString(grpc.encode_stream_error("no", "m", "7"))
+    assert (wrong.error_message, wrong.infer_response.id) == ("no", "7")
+    assert wrong.infer_response.parameters["triton_final_response"].bool_param

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +16,13 @@ from modelyard.formats.estimator.answers import one_line
 from modelyard.formats.functions.answers import as_array, as_planned, joined, named, specs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from modelyard.core.tensor import Array
     from modelyard.formats.functions.hints import Parameter
 
 PROBE_ROWS = 3
+_END = object()
 
 
 class FunctionModel:
@@ -93,7 +95,54 @@ class FunctionModel:
                 np.empty([0, *(size or 0 for size in spec.shape[1:])], dtype=spec.dtype.numpy)
                 for spec in outputs
             )
-        found = list(self._call(inputs).values())
+        return self._planned(self._call(inputs))
+
+    def stream(self, inputs: Sequence[Array]) -> Iterator[tuple[Array, ...]]:
+        """Each piece that a generator yields, when it yields it; closing this closes the generator.
+
+        A piece has the datatypes and shapes of the signature. A function that takes one value a row answers
+        one row.
+
+        Raises:
+            BadInput: more than one row, for such a function; or the function raised ValueError.
+            ModelFailed: it raised anything else, or a piece is not what the signature says.
+        """
+        pieces = self._begin(inputs)
+        try:
+            while True:
+                with self._edge():
+                    found = next(pieces, _END)
+                if found is _END:
+                    return
+                values = named(found)
+                yield self._planned(
+                    {
+                        name: as_array(name, [value] if self._by_row else value)
+                        for name, value in values.items()
+                    }
+                )
+        finally:
+            close = getattr(pieces, "close", None)
+            if close is not None:
+                with self._edge():
+                    close()
+
+    def _begin(self, inputs: Sequence[Array]) -> Iterator[Any]:
+        if not self._by_row:
+            arguments = [_argument(one, array) for one, array in zip(self._parameters, inputs, strict=True)]
+        else:
+            columns = [_values(one, array) for one, array in zip(self._parameters, inputs, strict=True)]
+            if len(columns[0]) != 1:
+                raise BadInput(
+                    f"{self._what} answers one row piece by piece, and {len(columns[0])} are given; "
+                    "send one a request"
+                )
+            arguments = [column[0] for column in columns]
+        with self._edge():
+            return iter(self._function(*arguments))
+
+    def _planned(self, answer: dict[str, Array]) -> tuple[Array, ...]:
+        outputs, found = self.signature.outputs, list(answer.values())
         if len(found) != len(outputs):
             raise ModelFailed(f"{self._what} answered {len(found)} outputs, expected {len(outputs)}")
         return as_planned({spec.name: one for spec, one in zip(outputs, found, strict=True)}, outputs)
@@ -118,17 +167,23 @@ class FunctionModel:
         return {name: as_array(name, [row[name] for row in rows]) for name in names}
 
     def _ask(self, arguments: list[Any]) -> dict[str, Any]:
-        try:
+        with self._edge():
             found = self._function(*arguments)
             if self.streams:
                 found = joined(found)
+        return named(found)
+
+    @contextmanager
+    def _edge(self) -> Iterator[None]:
+        """What the operator's code raises, as a finding."""
+        try:
+            yield
         except ValueError as error:
             # The word of a function for rows that it does not take.
             raise BadInput(f"{self._what} does not take this: {one_line(error)}") from error
         except Exception as error:
             # A plug-in call: the operator's code may raise anything.
             raise ModelFailed(f"{self._what} failed: {type(error).__name__}: {one_line(error)}") from error
-        return named(found)
 
 
 def _argument(one: Parameter, array: Array) -> Any:

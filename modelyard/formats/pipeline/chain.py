@@ -15,7 +15,7 @@ from modelyard.formats.estimator.convert import convert
 from modelyard.formats.estimator.study import Sample, Studied, study
 from modelyard.formats.fit import to_inputs
 from modelyard.formats.functions.load import after
-from modelyard.formats.opened import Ask, OpenedModel
+from modelyard.formats.opened import Ask, OpenedModel, Streaming
 from modelyard.formats.pipeline.fuse import fused
 from modelyard.formats.pipeline.graph import GraphStep
 from modelyard.formats.pipeline.plan import Part, read_parts
@@ -23,7 +23,7 @@ from modelyard.formats.rows import Rows
 from modelyard.formats.table import FORMATS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from modelyard.core.tensor import Array
 
@@ -117,6 +117,30 @@ class Chain:
             run(link, held)
         return tuple(held[name] for name in self._outputs)
 
+    def stream(self, inputs: Sequence[Array]) -> Iterator[tuple[Array, ...]]:
+        """Every step but the last in turn, then the pieces of the last.
+
+        Raises:
+            BadInput: a step does not take these rows.
+            ModelFailed: a step raised, or answered what the next cannot take.
+        """
+        held = {spec.name: array for spec, array in zip(self.signature.inputs, inputs, strict=True)}
+        *before, last = self._links
+        for link in before:
+            run(link, held)
+        model = last.model
+        if not isinstance(model, Streaming):
+            raise ModelFailed(f"step {last.name!r} does not answer piece by piece")
+        pieces = model.stream(_feed(last, held))
+        try:
+            for piece in pieces:
+                _put(last, held, piece)
+                yield tuple(held[name] for name in self._outputs)
+        finally:
+            close = getattr(pieces, "close", None)
+            if close is not None:
+                close()
+
     def convert(self) -> bytes:
         """All steps as one graph.
 
@@ -137,12 +161,18 @@ class Chain:
 
 def run(link: Link, held: dict[str, Array]) -> None:
     """Answer one step and put what it gives beside what is there."""
-    signature = link.model.signature
-    feed = [
+    _put(link, held, link.model.predict(_feed(link, held)))
+
+
+def _feed(link: Link, held: dict[str, Array]) -> list[Array]:
+    return [
         fit(held[source], spec, link.name)
-        for source, spec in zip(link.sources, signature.inputs, strict=True)
+        for source, spec in zip(link.sources, link.model.signature.inputs, strict=True)
     ]
-    for spec, array in zip(signature.outputs, link.model.predict(feed), strict=True):
+
+
+def _put(link: Link, held: dict[str, Array], answer: Iterable[Array]) -> None:
+    for spec, array in zip(link.model.signature.outputs, answer, strict=True):
         held[f"{link.name}.{spec.name}"] = array
 
 

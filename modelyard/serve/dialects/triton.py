@@ -3,6 +3,8 @@
     POST /v2/models/NAME[/versions/N]/generate, /generate_stream
     GET|POST /v2/trace/setting, /v2/models/NAME/trace/setting, /v2/logging
 
+``generate_stream`` answers with server-sent events: one a piece of a model that streams, one for any other.
+An error before the first is an answer of its status; after it, it is the last event, with the same body.
 Requests are not traced, and how much the server logs is set when it starts: both are told as they are, and a
 call that would change them is refused rather than taken and forgotten.
 """
@@ -16,8 +18,12 @@ from typing import TYPE_CHECKING, Any
 from msgspec.json import encode as to_json
 
 from modelyard.core.errors import Unsupported
-from modelyard.serve.dialects.dialect import Dialect, only
+from modelyard.serve.dialects.dialect import Dialect, DialectExchange, only
+from modelyard.serve.http_stream import HttpStream
 from modelyard.serve.rest_exchange import respond_error
+from modelyard.serve.status import public_message
+from modelyard.serve.streaming import Streamed
+from modelyard.wire import rest
 from modelyard.wire.dialects.bodies import parse_object
 from modelyard.wire.dialects.generate import Generate
 
@@ -25,9 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from modelyard.core.errors import ModelyardError
+    from modelyard.core.request import InferReply
     from modelyard.serve.dialects.dialect import Handler
     from modelyard.serve.http import HttpCall
+    from modelyard.serve.routes import Route
 
+EVENTS = b"text/event-stream; charset=utf-8"
 TRACE: Mapping[str, Any] = {
     "trace_file": "",
     "trace_level": ["OFF"],
@@ -35,6 +44,43 @@ TRACE: Mapping[str, Any] = {
     "trace_count": "-1",
     "log_frequency": "0",
 }
+
+
+class EventsExchange(DialectExchange, Streamed):
+    """One ``generate_stream`` call."""
+
+    __slots__ = ("events",)
+
+    def __init__(self, dialect: Dialect, route: Route, call: HttpCall, codec: Generate) -> None:
+        self.events: HttpStream | None = None
+        super().__init__(dialect, route, call, codec)
+
+    @property
+    def room(self) -> bool:
+        """Whether an event would leave at once."""
+        return self.events is not None and self.events.room
+
+    def piece(self, reply: InferReply) -> None:
+        """One event."""
+        event = self.codec.write(reply)
+        self._begun().send(event)  # type: ignore[arg-type]
+
+    def end(self) -> None:
+        """The end of the body."""
+        self._begun().end()
+
+    def fail(self, error: ModelyardError) -> None:
+        """An answer, or the last event."""
+        if self.events is None:
+            super().fail(error)
+        else:
+            self.events.send(b"data: %b\n\n" % rest.encode_error(public_message(error), error.code))
+            self.events.end()
+
+    def _begun(self) -> HttpStream:
+        if self.events is None:
+            self.events = HttpStream(self.call, EVENTS, self.more, idle=b":\n\n")
+        return self.events
 
 
 class TritonRest(Dialect):
@@ -63,7 +109,16 @@ class TritonRest(Dialect):
         respond_error(call, error)
 
     def _generate(self, name: str, version: str, verb: str) -> Handler:
-        return partial(self.infer, self.route(name, version), lambda _: Generate(verb == "generate_stream"))
+        route = self.route(name, version)
+        if verb == "generate_stream":
+            return partial(self._stream, route)
+        return partial(self.infer, route, lambda _: Generate(stream=False))
+
+    def _stream(self, route: Route, call: HttpCall) -> None:
+        only(call, *self.methods)
+        exchange = EventsExchange(self, route, call, Generate(stream=True))
+        call.on_cancel = exchange.cancel
+        exchange.open()
 
     def _settings(self, settings: Callable[[], Mapping[str, Any]], call: HttpCall) -> None:
         only(call, b"GET", b"HEAD", b"POST")

@@ -22,7 +22,7 @@ from modelyard.wire.parameters import check_id, read_request
 if TYPE_CHECKING:
     from modelyard.core.limits import WireLimits
     from modelyard.core.request import InferReply, InferRequest
-    from modelyard.core.signature import Signature
+    from modelyard.core.signature import Signature, TensorSpec
     from modelyard.wire.binary import Buffer
 
 
@@ -60,6 +60,7 @@ class Generate:
         if signature.batched:
             request = request_of(signature, read_features([inputs], signature, limits, "request"))
         else:
+            inputs = {spec.name: _whole(inputs[spec.name], spec) for spec in signature.inputs}
             request = request_of(signature, read_columns(inputs, signature, limits))
         loose: dict[str, Any] = {**members, **(parameters or {})}
         if loose:
@@ -76,3 +77,8 @@ class Generate:
             parts.append(to_json(spec.name) + b":" + (text[1:-1] if array.size == 1 else text))
         text = b",".join(parts) + b"}"
         return b"data: " + text + b"\n\n" if self._stream else text
+
+
+def _whole(value: Any, spec: TensorSpec) -> Any:
+    """A value alone is a list of one where the model takes a list."""
+    return [value] if len(spec.shape) == 1 and type(value) is not list else value
