@@ -147,6 +147,8 @@ def read_output(name: str, parameters: Mapping[str, Any], shared: Regions | None
     """
     binary = parameters.get("binary_data")
     wanted = WantedOutput(name, None if binary is None else _flag("binary_data", binary))
+    if binary is not None and len(parameters) == 1:  # what Triton's client says of each output
+        return wanted
     if "classification" in parameters:
         wanted.top = top = _whole("classification", parameters["classification"])
         if top < 0:

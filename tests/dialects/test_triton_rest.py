@@ -70,11 +70,8 @@ def test_trace_and_log_settings_are_told(plane, rpc_planes, engine):
 
     def plain(answer):
         """Over gRPC each setting is an object; a trace setting is always a list there."""
-        found = answer.get("settings", answer)
-        return {
-            key: next(iter(value.values())) if isinstance(value, dict) else value
-            for key, value in found.items()
-        }
+        found = answer.get("settings", answer).items()
+        return {key: next(iter(one.values())) if isinstance(one, dict) else one for key, one in found}
 
     rate = "1000" if engine == "http" else ["1000"]
     with client:
