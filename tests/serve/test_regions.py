@@ -6,7 +6,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard.core.errors import (
@@ -69,12 +69,18 @@ def test_a_region_is_a_window_of_its_object(shelf, regions):
     assert shelf.path("window").read_bytes() == bytes(range(46)) + b"\xff\xfe" + bytes(range(48, 64))
 
 
+NUMBERS = (
+    st.integers(0, 16) | st.integers(-2, 70) | st.sampled_from([2**31, 2**63 - 1, 2**63, 2**64 - 1, 2**65])
+)
+
+
+@settings(max_examples=300)
 @given(
     size=st.integers(1, 64),
-    offset=st.integers(-2, 2**65) | st.integers(-2, 70),
-    byte_size=st.integers(-2, 2**65) | st.integers(-2, 70),
-    at=st.integers(-2, 2**65) | st.integers(-2, 70),
-    length=st.integers(-2, 2**65) | st.integers(-2, 70),
+    offset=NUMBERS,
+    byte_size=NUMBERS,
+    at=NUMBERS,
+    length=NUMBERS,
     left=st.integers(0, 64),
 )
 def test_nothing_outside_of_the_window_is_ever_touched(shelf, size, offset, byte_size, at, length, left):
@@ -112,6 +118,7 @@ def test_nothing_outside_of_the_window_is_ever_touched(shelf, size, offset, byte
             assert not whole
             assert shelf.path("property").read_bytes() == now
         else:
+            assert whole
             start = offset + at
             assert (
                 shelf.path("property").read_bytes() == now[:start] + b"\xff" * length + now[start + length :]
@@ -229,6 +236,8 @@ def test_a_cut_while_it_is_copied_is_a_finding(shelf, regions):
     os.truncate(shelf.path("cut"), STEP_BYTES + 5)
     with pytest.raises(BadInput, match="beyond the end"):
         finish(work)
+    with pytest.raises(BadInput, match="beyond the end"):
+        regions.place(Span("r", STEP_BYTES, 6), "output 'y'")
     os.truncate(shelf.path("cut"), size)
     work = regions.place(Span("r", 0, size), "output 'y'").write([bytes(size)])
     next(work)
