@@ -246,8 +246,8 @@ def with_instances(bundle: Bundle, instances: int) -> Bundle:
         )
     if bundle.facts.get("streams"):
         raise BadConfig(
-            f"--instances {instances} starts several model hosts, and this model streams: its open streams live "
-            "in one host; leave --instances out (more server processes: modelyard up --workers)"
+            f"--instances {instances} starts several model hosts, and this model streams: its open streams "
+            "live in one host; leave --instances out (more server processes: modelyard up --workers)"
         )
     place = bundle.folder.with_name(f"{bundle.folder.name}.x{instances}")
     try:

@@ -15,6 +15,7 @@ EXITS: dict[str, int] = {
     "too-large": DATA,
     "model-not-found": UNAVAILABLE,
     "version-not-found": UNAVAILABLE,
+    "region-not-found": UNAVAILABLE,
     "illegal-move": DATA,
     "conflict": TRY_AGAIN,
     "route-not-found": UNAVAILABLE,

@@ -10,6 +10,7 @@ It knows no web framework. A leaf carries a stable ``code`` and whose ``fault`` 
     |   |-- TooLarge                too-large            over a stated limit
     |   |-- ModelNotFound           model-not-found
     |   |-- VersionNotFound         version-not-found
+    |   |-- RegionNotFound          region-not-found     no such shared memory region is registered
     |   |-- IllegalMove             illegal-move         the state it is in does not allow that
     |   |-- Conflict                conflict             someone else was first
     |   |-- RouteNotFound           route-not-found
@@ -95,6 +96,12 @@ class VersionNotFound(CallerError):
     """The model has no such version, release or alias."""
 
     code = "version-not-found"
+
+
+class RegionNotFound(CallerError):
+    """No shared memory region of that name is registered."""
+
+    code = "region-not-found"
 
 
 class IllegalMove(CallerError):

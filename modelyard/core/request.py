@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from modelyard.core.shared import Place, Span
     from modelyard.core.signature import Signature
     from modelyard.core.tensor import Array
 
@@ -19,10 +20,14 @@ class WantedOutput:
     Args:
         name: the output.
         binary: raw bytes (True), JSON (False), or as the request says (None).
+        top: give that many classifications instead of the tensor; 0 gives the tensor.
+        place: where it is written instead of sent; a ``Span`` is where it has been written.
     """
 
     name: str
     binary: bool | None = None
+    top: int = 0
+    place: Place | Span | None = None
 
 
 @dataclass(slots=True)

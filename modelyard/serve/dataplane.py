@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from modelyard.core.routing import Split
     from modelyard.core.tensor import Array
     from modelyard.monitor.counters import ModelCounters
+    from modelyard.serve.regions import SystemRegions
 
 __all__ = ["DataPlane", "Exchange", "Route", "Routes", "Slot", "not_ready", "step_finding"]
 
@@ -60,6 +61,7 @@ class DataPlane:
         complete: False while what should be loaded from the start on is not.
         settled: what was wanted at first has come or failed; a model that is not here is not wanted.
         unloaded: what versions counted that are cold now.
+        shared: regions of shared memory that callers registered; None: it is off.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class DataPlane:
         self.complete = True
         self.settled = False
         self.unloaded: Callable[[], Sequence[ModelCounters]] = tuple
+        self.shared: SystemRegions | None = None
 
     @property
     def started(self) -> bool:

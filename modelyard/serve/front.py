@@ -13,6 +13,7 @@ from modelyard.serve.grpc import open_grpc
 from modelyard.serve.http import HttpLimits, HttpListener, listen
 from modelyard.serve.metrics import metrics_page
 from modelyard.serve.pages import load_pages
+from modelyard.serve.regions import SystemRegions
 from modelyard.serve.rest import RestSurface, listener_error
 from modelyard.serve.rpc import RpcSurface
 
@@ -43,6 +44,8 @@ class Front:
         options = self._options
         self.plane = plane = DataPlane(asyncio.get_running_loop(), options.limits, options.request_s)
         self.budget = budget = BodyBudget(options.bodies_bytes)
+        if options.shared:
+            plane.shared = SystemRegions(options.shared, options.bodies_bytes)
         names = tuple(DIALECTS) if options.dialects else ()
         spoken = load_dialects(plane, self._version, options.vertex, names)
         surface = RestSurface(plane, self._version, load_pages(plane), lambda: metrics_page(plane), spoken)

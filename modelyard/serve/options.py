@@ -38,6 +38,7 @@ class ServeOptions:
         dialects: other protocols answer on the HTTP and gRPC ports too.
         doors: further ports, each for one dialect.
         vertex: Vertex AI's paths for health and prediction, where its environment names them.
+        shared: callers may register shared memory whose key starts with one of these; none: it is off.
     """
 
     host: str = "127.0.0.1"
@@ -55,6 +56,7 @@ class ServeOptions:
     dialects: bool = True
     doors: tuple[Door, ...] = ()
     vertex: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
 
 
 def write_options(options: ServeOptions) -> bytes:

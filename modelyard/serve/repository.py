@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("modelyard.serve")
 
-_BASE = ("binary_tensor_data", "parameters", "statistics", "model_configuration")
+_BASE = (
+    "binary_tensor_data",
+    "parameters",
+    "classification",
+    "statistics",
+    "model_configuration",
+    "trace",
+    "logging",
+)
 _REPOSITORY = ("model_repository", "model_repository(unload_dependents)")
 _MOST_ASKED = 64
 
@@ -38,7 +46,8 @@ class Repository:
     @property
     def extensions(self) -> tuple[str, ...]:
         """Extensions of the protocol that are really there."""
-        return _BASE if self._plane.ask is None else _BASE + _REPOSITORY
+        shared = () if self._plane.shared is None else ("system_shared_memory",)
+        return _BASE + shared + (() if self._plane.ask is None else _REPOSITORY)
 
     def index(self, ready: bool) -> list[IndexRow]:
         """Every version that is known, whichever is loaded here.

@@ -43,7 +43,11 @@ class V2Exchange(Exchange):
                 return
             else:
                 signature = None
-            self.begin(rest.decode_infer(_body(self.call), json_size, signature, self.plane.limits))
+            self.begin(
+                rest.decode_infer(
+                    _body(self.call), json_size, signature, self.plane.limits, self.plane.shared
+                )
+            )
         except ModelyardError as error:
             self.finish(error)
 

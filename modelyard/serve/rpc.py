@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from modelyard.core.errors import ModelNotFound, ModelyardError
 from modelyard.serve.dataplane import Route, Slot, not_ready
+from modelyard.serve.dialects.triton_rpc import TritonRpc
 from modelyard.serve.lookup import Lookup
 from modelyard.serve.repository import Repository
 from modelyard.serve.rest import NAME
@@ -54,7 +55,7 @@ class RpcSurface:
             SERVICE + "RepositoryModelUnload": partial(self._move, "unload"),
             HEALTH + "Check": self._health,
         }
-        for dialect in dialects:
+        for dialect in (TritonRpc(plane), *dialects):
             self._methods |= dialect.methods
 
     @property
@@ -88,7 +89,7 @@ class RpcSurface:
         return self.plane.routes.route(name, version)
 
     def _infer(self, call: GrpcCall) -> None:
-        decoded = wire.decode_infer(call.payload, self.plane.limits)
+        decoded = wire.decode_infer(call.payload, self.plane.limits, self.plane.shared)
         exchange = RpcExchange(self.plane, self._route(decoded.model, decoded.version), call)
         call.on_cancel = exchange.cancel
         try:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modelyard.core.errors import ModelyardError
-from modelyard.serve.dataplane import Exchange, Route
+from modelyard.core.errors import InternalError, ModelyardError
+from modelyard.serve.dataplane import Exchange, Route, step_finding
 from modelyard.serve.status import public_message, status_of
 from modelyard.wire import grpc as wire
+from modelyard.wire.reshape import is_reshaped, reshape
 
 if TYPE_CHECKING:
     from modelyard.core.request import InferReply, InferRequest
@@ -31,7 +32,7 @@ class RpcExchange(Exchange):
     def open(self) -> None:
         """Read the message again, for another slot than it was read for."""
         try:
-            self.begin(wire.decode_infer(self.call.payload, self.plane.limits).request)
+            self.begin(wire.decode_infer(self.call.payload, self.plane.limits, self.plane.shared).request)
         except ModelyardError as error:
             self.finish(error)
 
@@ -53,7 +54,19 @@ class RpcExchange(Exchange):
 
     def send(self, reply: InferReply) -> None:
         """One message."""
-        self.call.respond(wire.encode_infer(reply, self.request))  # type: ignore[arg-type]
+        request: InferRequest = self.request  # type: ignore[assignment]
+        if request.wanted is not None and is_reshaped(request.wanted):
+            self.work = self.plane.steps.run(reshape(reply, request), self._reshaped)
+        else:
+            self.call.respond(wire.encode_infer(reply, request))
+
+    def _reshaped(self, done: tuple[InferReply, InferRequest] | None, error: Exception | None) -> None:
+        self.work = None
+        if done is None:
+            self.finish(step_finding(error or InternalError("nothing was reshaped"), "reshape"))
+            return
+        self.call.respond(wire.encode_infer(*done))
+        self.sent()
 
     def fail(self, error: ModelyardError) -> None:
         """A status."""

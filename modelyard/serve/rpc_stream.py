@@ -100,7 +100,7 @@ class InferStream:
         exchange: StreamedInfer | None = None
         model = ""
         try:
-            decoded = wire.decode_infer(message, self.plane.limits)
+            decoded = wire.decode_infer(message, self.plane.limits, self.plane.shared)
             model = decoded.model
             if not self.plane.started:
                 raise not_ready()

@@ -33,6 +33,7 @@ STATUS: dict[str, Status] = {
     "too-large": Status(413, RESOURCE_EXHAUSTED),
     "model-not-found": Status(404, NOT_FOUND),
     "version-not-found": Status(404, NOT_FOUND),
+    "region-not-found": Status(404, NOT_FOUND),
     "illegal-move": Status(409, FAILED_PRECONDITION),
     "conflict": Status(409, ABORTED),
     "route-not-found": Status(404, UNIMPLEMENTED),

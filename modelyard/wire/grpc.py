@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from modelyard.core.errors import BadInput, BadRequest, TooLarge
+from modelyard.core.errors import BadInput, BadRequest, TooLarge, Unsupported
 from modelyard.core.request import InferRequest, WantedOutput
+from modelyard.core.shared import Span
 from modelyard.wire import messages
 from modelyard.wire.binary import count_elements, dtype_named, take_binary, write_tensor
 from modelyard.wire.contents import read_contents, read_contents_steps
@@ -21,15 +22,19 @@ from modelyard.wire.messages import parse
 from modelyard.wire.parameters import check_id, read_output, read_request, tensor_size
 from modelyard.wire.protobuf import field, varint, walk
 from modelyard.wire.rest import settle
+from modelyard.wire.shared import span_parameters, take_shared
 from modelyard.wire.skeleton import SKELETON_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Iterable, Sequence
 
     from modelyard.core.limits import WireLimits
     from modelyard.core.request import InferReply
+    from modelyard.core.shared import Regions
     from modelyard.core.signature import Signature, TensorSpec
     from modelyard.core.tensor import Array, DType
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -47,8 +52,8 @@ class GrpcInfer:
     request: InferRequest | Generator[None, None, InferRequest]
 
 
-def decode_infer(payload: bytes, limits: WireLimits) -> GrpcInfer:
-    """Read a ModelInferRequest.
+def decode_infer(payload: bytes, limits: WireLimits, shared: Regions | None = None) -> GrpcInfer:
+    """Read a ModelInferRequest; ``shared`` is where tensors in shared memory lie, None when it is off.
 
     Raises:
         BadRequest: malformed, or both typed and raw contents.
@@ -59,42 +64,66 @@ def decode_infer(payload: bytes, limits: WireLimits) -> GrpcInfer:
     if len(payload) > limits.body_bytes:
         raise TooLarge(f"the message has {len(payload)} bytes; at most {limits.body_bytes} are read")
     if len(payload) > limits.step_bytes:
-        return _decode_large(memoryview(payload), limits)
+        return _decode_large(memoryview(payload), limits, shared)
     message = parse(messages.ModelInferRequest, payload)
     inputs = message.inputs
     raws = message.raw_input_contents
-    _check_counts(len(inputs), len(raws), limits)
+    _check_counts(len(inputs), limits)
+    if raws and len(raws) != len(inputs):
+        raws = _spread(raws, map(_is_shared, inputs), len(inputs))
     names: list[str] = []
     arrays: list[Array | Generator[None, None, Array]] = []
     for at, tensor in enumerate(inputs):
         name = tensor.name
         names.append(name)
-        if raws:
-            raw = raws[at]
-            arrays.append(_read_tensor(tensor, name, raw, 0, len(raw), limits))
+        if raws and (raw := raws[at]) is not None:
+            arrays.append(_read_tensor(tensor, name, raw, 0, len(raw), limits, shared))
         else:
-            arrays.append(_read_tensor(tensor, name, None, 0, 0, limits))
-    request = _request(message, names, arrays, limits)
+            arrays.append(_read_tensor(tensor, name, None, 0, 0, limits, shared))
+    request = _request(message, names, arrays, limits, shared)
     for array in arrays:
         if type(array) is GeneratorType:
             return GrpcInfer(message.model_name, message.model_version, settle(request))
     return GrpcInfer(message.model_name, message.model_version, request)
 
 
-def _check_counts(inputs: int, raws: int, limits: WireLimits) -> None:
+def _check_counts(inputs: int, limits: WireLimits) -> None:
     if not inputs:
         raise BadRequest("the request has no inputs")
     if inputs > limits.tensors:
         raise TooLarge(f"the request has {inputs} inputs; at most {limits.tensors} are read")
-    if raws and raws != inputs:
-        raise BadRequest(f"the request has {inputs} inputs and {raws} raw_input_contents; give one an input")
+
+
+def _spread(raws: Sequence[T], skipped: Iterable[bool], inputs: int) -> list[T | None]:
+    """Raw contents by input, where inputs in shared memory have none."""
+    skips = list(skipped)
+    if len(raws) != skips.count(False):
+        raise BadRequest(
+            f"the request has {inputs} inputs and {len(raws)} raw_input_contents; give one an input"
+        )
+    left = iter(raws)
+    return [None if skip else next(left) for skip in skips]
+
+
+def _is_shared(tensor: Any) -> bool:
+    return "shared_memory_region" in tensor.parameters
 
 
 def _read_tensor(
-    tensor: Any, name: str, raw: bytes | memoryview | None, start: int, end: int, limits: WireLimits
+    tensor: Any,
+    name: str,
+    raw: bytes | memoryview | None,
+    start: int,
+    end: int,
+    limits: WireLimits,
+    shared: Regions | None,
 ) -> Array | Generator[None, None, Array]:
     """One input: raw bytes ``raw[start:end]``, or the contents of its message when ``raw`` is None."""
-    dtype, shape, count = _describe(tensor, name, limits)
+    dtype, shape, count, span = _describe(tensor, name, limits, shared)
+    if span is not None:
+        if raw is not None or tensor.HasField("contents"):
+            raise BadRequest(f"input {name[:80]!r} has both contents and shared memory; give one")
+        return take_shared(shared, span, dtype, shape, count, name, limits)
     if raw is None:
         if count and not tensor.HasField("contents"):
             raise BadRequest(f"input {name[:80]!r} has neither contents nor raw_input_contents")
@@ -104,17 +133,23 @@ def _read_tensor(
     return take_binary(raw[start:end], 0, end - start, dtype, shape, count, name, limits)
 
 
-def _describe(tensor: Any, name: str, limits: WireLimits) -> tuple[DType, tuple[int, ...], int]:
-    """Datatype, shape and number of elements of an input."""
+def _describe(
+    tensor: Any, name: str, limits: WireLimits, shared: Regions | None
+) -> tuple[DType, tuple[int, ...], int, Span | None]:
+    """Datatype, shape and number of elements of an input, and where in shared memory it lies, if it does."""
     if len(name) > limits.name_chars:
         raise TooLarge(f"the name of an input has over {limits.name_chars} characters")
+    span = None
     if tensor.parameters:
-        tensor_size(_plain(tensor.parameters), name)
+        found = tensor_size(_plain(tensor.parameters), name, shared)
+        span = found if isinstance(found, Span) else None
     shape = tuple(tensor.shape[:])
-    return dtype_named(tensor.datatype, name), shape, count_elements(shape, name, limits)
+    return dtype_named(tensor.datatype, name), shape, count_elements(shape, name, limits), span
 
 
-def _request(message: Any, names: list[str], arrays: list[Any], limits: WireLimits) -> InferRequest:
+def _request(
+    message: Any, names: list[str], arrays: list[Any], limits: WireLimits, shared: Regions | None
+) -> InferRequest:
     if len(names) > 1 and len(set(names)) != len(names):
         raise BadInput("an input is given twice; give each once")
     request = InferRequest(names, arrays, check_id(message.id, limits) or None)
@@ -125,7 +160,9 @@ def _request(message: Any, names: list[str], arrays: list[Any], limits: WireLimi
         if len(outputs) > limits.tensors:
             raise TooLarge(f"the request wants {len(outputs)} outputs; at most {limits.tensors} are read")
         request.wanted = [
-            WantedOutput(output.name, read_output(_plain(output.parameters)) if output.parameters else None)
+            read_output(output.name, _plain(output.parameters), shared)
+            if output.parameters
+            else WantedOutput(output.name)
             for output in outputs
         ]
     return request
@@ -142,7 +179,7 @@ def _plain(parameters: Any) -> dict[str, Any]:
     return found
 
 
-def _decode_large(view: memoryview, limits: WireLimits) -> GrpcInfer:
+def _decode_large(view: memoryview, limits: WireLimits, shared: Regions | None) -> GrpcInfer:
     """Leave the tensors where they lie and parse what is beside them."""
     rest: list[memoryview] = []
     inputs: list[tuple[int, int]] = []
@@ -156,21 +193,29 @@ def _decode_large(view: memoryview, limits: WireLimits) -> GrpcInfer:
                 raise TooLarge(f"the request has over {limits.tensors} inputs")
         else:
             rest.append(view[start:end])
-    _check_counts(len(inputs), len(raws), limits)
+    _check_counts(len(inputs), limits)
     if sum(map(len, rest)) > SKELETON_BYTES:
         raise TooLarge(f"the request holds over {SKELETON_BYTES} bytes beside its tensors")
     message = parse(messages.ModelInferRequest, b"".join(rest))
-    return GrpcInfer(
-        message.model_name, message.model_version, _read_large(message, view, inputs, raws, limits)
-    )
+    spread: Sequence[tuple[int, int] | None] = raws
+    if raws and len(raws) != len(inputs):
+        most = limits.step_bytes // 4
+        skipped = (
+            end - start <= most and _is_shared(parse(messages.InferInputTensor, bytes(view[start:end])))
+            for start, end in inputs
+        )
+        spread = _spread(raws, skipped, len(inputs))
+    work = _read_large(message, view, inputs, spread, limits, shared)
+    return GrpcInfer(message.model_name, message.model_version, work)
 
 
 def _read_large(
     message: Any,
     view: memoryview,
     inputs: list[tuple[int, int]],
-    raws: list[tuple[int, int]],
+    raws: Sequence[tuple[int, int] | None],
     limits: WireLimits,
+    shared: Regions | None,
 ) -> Generator[None, None, InferRequest]:
     names: list[str] = []
     arrays: list[Any] = []
@@ -182,17 +227,20 @@ def _read_large(
             tensor, contents = _outline(view, start, end, limits)
         name = tensor.name
         if contents is None:
-            first, last = raws[at] if raws else (0, 0)
-            array = _read_tensor(tensor, name, view if raws else None, first, last, limits)
+            place = raws[at] if raws else None
+            first, last = place or (0, 0)
+            array = _read_tensor(tensor, name, None if place is None else view, first, last, limits, shared)
         elif raws:
             raise BadRequest(f"input {name[:80]!r} has both contents and raw_input_contents; give one")
         else:
-            dtype, shape, count = _describe(tensor, name, limits)
+            dtype, shape, count, span = _describe(tensor, name, limits, shared)
+            if span is not None:
+                raise BadRequest(f"input {name[:80]!r} has both contents and shared memory; give one")
             array = read_contents_steps(view, *contents, dtype, shape, count, name, limits)
         names.append(name)
         arrays.append((yield from array) if isinstance(array, GeneratorType) else array)
         yield
-    return _request(message, names, arrays, limits)
+    return _request(message, names, arrays, limits, shared)
 
 
 def _outline(view: memoryview, at: int, end: int, limits: WireLimits) -> tuple[Any, tuple[int, int] | None]:
@@ -212,10 +260,11 @@ def _outline(view: memoryview, at: int, end: int, limits: WireLimits) -> tuple[A
 
 
 def encode_infer(reply: InferReply, request: InferRequest) -> bytes:
-    """Write a ModelInferResponse.
+    """Write a ModelInferResponse; an answer that ``is_reshaped`` goes through ``reshape`` first.
 
     Raises:
         BadInput: a wanted output that the model does not have.
+        Unsupported: it wants what only ``reshape`` does.
     """
     specs = reply.signature.outputs
     outputs = reply.outputs
@@ -223,15 +272,25 @@ def encode_infer(reply: InferReply, request: InferRequest) -> bytes:
     if request.id is not None:
         parts.append(field(3, request.id.encode()))
     chosen: Sequence[int] = range(len(outputs))
+    spans: dict[int, Span] | None = None
     if request.wanted is not None:
         order = {spec.name: at for at, spec in enumerate(specs)}
         for output in request.wanted:
             if output.name not in order:
                 raise BadInput(f"unknown output {output.name[:80]!r}; the model gives {', '.join(order)}")
+            if output.top or output.place is not None:
+                if output.top or not isinstance(output.place, Span):
+                    raise Unsupported("classification and shared memory are not offered for this call")
+                spans = spans or {}
+                spans[order[output.name]] = output.place
         chosen = [order[output.name] for output in request.wanted]
     raws: list[bytes | memoryview] = []
     for at in chosen:
         spec, array = specs[at], outputs[at]
+        if spans is not None and at in spans:
+            parts.append(_elsewhere(spec, array.shape, spans[at]))
+            raws.append(b"\x32\x00")  # empty raw contents: those of the others keep their place
+            continue
         parts.append(_output(spec.name, spec.dtype.name, array.shape))
         raw = array.tobytes() if spec.dtype.size and array.nbytes < 4096 else write_tensor(array)
         raws += (b"\x32", varint(len(raw)), raw)
@@ -247,6 +306,20 @@ def _start(model: str, version: str) -> bytes:
 def _output(name: str, datatype: str, shape: tuple[int, ...]) -> bytes:
     sizes = b"".join(map(varint, shape))
     return field(5, field(1, name.encode()) + field(2, datatype.encode()) + field(3, sizes))
+
+
+def _elsewhere(spec: TensorSpec, shape: tuple[int, ...], span: Span) -> bytes:
+    """An output that was written to shared memory."""
+    message = messages.ModelInferResponse()
+    output = message.outputs.add(name=spec.name, datatype=spec.dtype.name, shape=shape)
+    for key, value in span_parameters(span).items():
+        output.parameters[key].MergeFrom(
+            messages.InferParameter(string_param=value)
+            if isinstance(value, str)
+            else messages.InferParameter(int64_param=value)
+        )
+    data: bytes = message.SerializeToString()
+    return data
 
 
 def decode_model_ref(payload: bytes) -> tuple[str, str]:

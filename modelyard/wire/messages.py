@@ -32,6 +32,8 @@ _SCALARS = {
 # colon; "|": in one oneof.
 _TENSOR = "name 1 string, datatype 2 string, shape 3 int64*, parameters 4 map, contents 5 InferTensorContents"
 _REF = "name 1 string, version 2 string"
+_REGION = "name 1 string, key 2 string, offset 3 uint64, byte_size 4 uint64"
+_LOG_VALUE = "bool_param 1 |bool, uint32_param 2 |uint32, string_param 3 |string"
 _V2 = {
     "ServerLiveRequest": "",
     "ServerLiveResponse": "live 1 bool",
@@ -88,6 +90,19 @@ _TRITON = {
     "ModelStatisticsResponse": "model_stats 1 ModelStatistics*",
     "ModelConfigRequest": _REF,
     "ModelConfigResponse": "config 1 ModelConfig",
+    "TraceSettingRequest": "settings 1 map:TraceSettingRequest.SettingValue, model_name 2 string",
+    "TraceSettingRequest.SettingValue": "value 1 string*",
+    "TraceSettingResponse": "settings 1 map:TraceSettingResponse.SettingValue",
+    "TraceSettingResponse.SettingValue": "value 1 string*",
+    "LogSettingsRequest": "settings 1 map:LogSettingsRequest.SettingValue",
+    "LogSettingsRequest.SettingValue": _LOG_VALUE,
+    "LogSettingsResponse": "settings 1 map:LogSettingsResponse.SettingValue",
+    "LogSettingsResponse.SettingValue": _LOG_VALUE,
+    "SystemSharedMemoryStatusRequest": "name 1 string",
+    "SystemSharedMemoryStatusResponse": "regions 1 map:SystemSharedMemoryStatusResponse.RegionStatus",
+    "SystemSharedMemoryStatusResponse.RegionStatus": _REGION,
+    "SystemSharedMemoryRegisterRequest": _REGION,
+    "SystemSharedMemoryUnregisterRequest": "name 1 string",
 }
 _CONFIG = {
     "ModelInput": "name 1 string, data_type 2 enum:DataType, dims 4 int64*",
@@ -190,6 +205,15 @@ RepositoryModelLoadRequest = _class("inference.RepositoryModelLoadRequest")
 """RepositoryModelLoadRequest and RepositoryModelUnloadRequest alike."""
 ModelStatisticsResponse = _class("inference.ModelStatisticsResponse")
 ModelConfigResponse = _class("inference.ModelConfigResponse")
+InferParameter = _class("inference.InferParameter")
+TraceSettingRequest = _class("inference.TraceSettingRequest")
+TraceSettingResponse = _class("inference.TraceSettingResponse")
+LogSettingsRequest = _class("inference.LogSettingsRequest")
+LogSettingsResponse = _class("inference.LogSettingsResponse")
+SharedMemoryName = _class("inference.SystemSharedMemoryStatusRequest")
+"""SystemSharedMemoryStatusRequest and its like, CUDA's too: a name."""
+SharedMemoryRegister = _class("inference.SystemSharedMemoryRegisterRequest")
+SharedMemoryStatus = _class("inference.SystemSharedMemoryStatusResponse")
 HealthCheckRequest = _class("grpc.health.v1.HealthCheckRequest")
 HealthCheckResponse = _class("grpc.health.v1.HealthCheckResponse")
 

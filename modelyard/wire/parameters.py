@@ -9,12 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from modelyard.core.errors import BadInput, BadRequest, TooLarge, Unsupported
+from modelyard.core.request import WantedOutput
+from modelyard.core.shared import Span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from modelyard.core.limits import WireLimits
     from modelyard.core.request import InferRequest
+    from modelyard.core.shared import Regions
 
 _SHARED = ("shared_memory_region", "shared_memory_offset", "shared_memory_byte_size")
 _SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
@@ -90,39 +93,88 @@ def read_key(value: Any) -> bytes | None:
     return value or None
 
 
-def tensor_size(parameters: Mapping[str, Any], name: str) -> int | None:
-    """How many binary bytes an input has; None when it has none.
+def tensor_size(parameters: Mapping[str, Any], name: str, shared: Regions | None = None) -> int | Span | None:
+    """How many binary bytes an input has, or where in shared memory it lies; None when it is in the text.
 
     Raises:
-        BadRequest: a size that is not a whole number.
-        Unsupported: shared memory.
+        BadRequest: a size that is not a whole number, or both.
+        Unsupported: shared memory where it is off.
     """
+    span = None
     for key in _SHARED:
         if key in parameters:
-            raise Unsupported(f"input {name[:80]!r}: shared memory is not offered here; send the data")
+            span = read_span(parameters, f"input {name[:80]!r}", shared)
+            break
     size = parameters.get("binary_data_size")
     if size is None:
-        return None
+        return span
+    if span is not None:
+        raise BadRequest(f"input {name[:80]!r} has both binary_data_size and shared memory; give one")
     size = _whole("binary_data_size", size)
     if size < 0:
         raise BadRequest(f"input {name[:80]!r}: binary_data_size is negative")
     return size
 
 
-def read_output(parameters: Mapping[str, Any]) -> bool | None:
-    """Whether an output goes back as raw bytes; None when it does not say.
+def read_span(parameters: Mapping[str, Any], what: str, shared: Regions | None) -> Span:
+    """Where in shared memory a tensor lies.
 
     Raises:
-        BadRequest: a flag of a wrong type.
-        Unsupported: shared memory, classification.
+        Unsupported: shared memory is off.
+        BadRequest: one of the parameters is missing, of a wrong type, or negative.
     """
+    regions_of(shared)
+    region = parameters.get("shared_memory_region")
+    if type(region) is not str or not region or "shared_memory_byte_size" not in parameters:
+        raise BadRequest(
+            f"{what}: shared memory takes shared_memory_region, a name, and shared_memory_byte_size"
+        )
+    size = _whole("shared_memory_byte_size", parameters["shared_memory_byte_size"])
+    offset = _whole("shared_memory_offset", parameters.get("shared_memory_offset", 0))
+    if size < 0 or offset < 0:
+        raise BadRequest(f"{what}: shared_memory_byte_size and shared_memory_offset are zero or more")
+    return Span(region, offset, size)
+
+
+def read_output(name: str, parameters: Mapping[str, Any], shared: Regions | None) -> WantedOutput:
+    """How an output goes back.
+
+    Raises:
+        BadRequest: a parameter of a wrong type, or two that contradict each other.
+        Unsupported: shared memory where it is off.
+        RegionNotFound: no such region.
+        BadInput: a place beyond its region.
+    """
+    binary = parameters.get("binary_data")
+    wanted = WantedOutput(name, None if binary is None else _flag("binary_data", binary))
+    if binary is not None and len(parameters) == 1:  # what Triton's client says of each output
+        return wanted
+    if "classification" in parameters:
+        wanted.top = top = _whole("classification", parameters["classification"])
+        if top < 0:
+            raise BadRequest("parameter classification is how many classes are wanted, one or more")
     for key in _SHARED:
         if key in parameters:
-            raise Unsupported("shared memory is not offered here; the outputs are sent")
-    if parameters.get("classification"):
-        raise Unsupported("parameter classification is not offered here; ask for the scores")
-    binary = parameters.get("binary_data")
-    return None if binary is None else _flag("binary_data", binary)
+            what = f"output {name[:80]!r}"
+            span = read_span(parameters, what, shared)
+            if wanted.top:
+                raise BadRequest(f"{what} has both classification and shared memory; ask for one")
+            wanted.place = regions_of(shared).place(span, what)
+            break
+    return wanted
+
+
+def regions_of(shared: Regions | None) -> Regions:
+    """The regions of this server.
+
+    Raises:
+        Unsupported: shared memory is off.
+    """
+    if shared is None:
+        raise Unsupported(
+            "shared memory is off here: send the data, or start the server with --shared-memory"
+        )
+    return shared
 
 
 def _flag(key: str, value: Any) -> bool:

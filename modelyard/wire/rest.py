@@ -20,6 +20,7 @@ from msgspec.json import Decoder
 
 from modelyard.core.errors import BadInput, BadRequest, TooLarge
 from modelyard.core.request import InferRequest, WantedOutput
+from modelyard.core.shared import Span
 from modelyard.core.tensor import DTYPES
 from modelyard.wire.binary import Buffer, count_elements, dtype_named, take_binary, to_objects
 from modelyard.wire.numbers import SHORT_ARRAYS, read_data, read_steps
@@ -33,10 +34,12 @@ from modelyard.wire.rest_reply import (
     encode_model_ready,
     encode_server_metadata,
 )
+from modelyard.wire.shared import take_shared
 from modelyard.wire.skeleton import Skeleton
 
 if TYPE_CHECKING:
     from modelyard.core.limits import WireLimits
+    from modelyard.core.shared import Regions
     from modelyard.core.signature import Signature
     from modelyard.core.tensor import Array
 
@@ -79,14 +82,19 @@ _HEADER = Decoder(_Header)
 
 
 def decode_infer(
-    body: Buffer, json_size: int | None, signature: Signature | None, limits: WireLimits
+    body: Buffer,
+    json_size: int | None,
+    signature: Signature | None,
+    limits: WireLimits,
+    shared: Regions | None = None,
 ) -> InferRequest | Generator[None, None, InferRequest]:
     """Read the body of ``POST .../infer``, at once or in steps.
 
     ``body`` is what is left after decompression; binary tensors of the result are views of it.
     ``json_size`` is the Inference-Header-Content-Length: None when the body is all JSON, 0 when it is
     nothing but the raw bytes of the one input that ``signature`` has. Nothing else depends on the signature,
-    which is None when the version that answers is not known yet.
+    which is None when the version that answers is not known yet. ``shared`` is where inputs and outputs in
+    shared memory lie; None: it is off.
 
     Raises:
         BadRequest: not a well-formed request.
@@ -108,7 +116,7 @@ def decode_infer(
             return _raw(body, signature, limits)
         size = json_size
     if size > limits.step_bytes:
-        return _walk(body, size, limits)
+        return _walk(body, size, limits, shared)
     text = body if json_size is None and type(body) is bytes else bytes(body[:size])
     header = _parse(text)
     if len(header.inputs) == 1 and header.parameters is None and not header.outputs:
@@ -118,10 +126,10 @@ def decode_infer(
             if text.count(b'"data"') > 1:
                 _refuse_doubles(text)
             return InferRequest([tensor.name], [array], check_id(header.id, limits))
-    arrays = _tensors(header, body, size, limits, None)
+    arrays = _tensors(header, body, size, limits, None, shared)
     if text.count(b'"data"') > len(arrays):
         _refuse_doubles(text)
-    return _request(header, arrays, limits)
+    return _request(header, arrays, limits, shared)
 
 
 def _parse(text: bytes) -> _Header:
@@ -155,16 +163,23 @@ def _finding(error: ValidationError) -> str:
     return str(error).replace("`", "'")[:200]
 
 
-def _walk(body: Buffer, size: int, limits: WireLimits) -> Generator[None, None, InferRequest]:
+def _walk(
+    body: Buffer, size: int, limits: WireLimits, shared: Regions | None
+) -> Generator[None, None, InferRequest]:
     skeleton = Skeleton(body, size, limits)
     header = _parse((yield from skeleton.walk()))
-    arrays = _tensors(header, body, size, limits, skeleton)
-    request = _request(header, arrays, limits)
+    arrays = _tensors(header, body, size, limits, skeleton, shared)
+    request = _request(header, arrays, limits, shared)
     return request if type(request) is InferRequest else (yield from request)  # type: ignore[misc]
 
 
 def _tensors(
-    header: _Header, body: Buffer, at: int, limits: WireLimits, skeleton: Skeleton | None
+    header: _Header,
+    body: Buffer,
+    at: int,
+    limits: WireLimits,
+    skeleton: Skeleton | None,
+    shared: Regions | None,
 ) -> list[Array | Generator[None, None, Array]]:
     """Each input's array, or the steps that read it; ``body[at:]`` is binary."""
     inputs = header.inputs
@@ -180,11 +195,16 @@ def _tensors(
             raise TooLarge(f"the name of an input has over {limits.name_chars} characters")
         dtype = dtype_named(tensor.datatype, name)
         count = count_elements(tensor.shape, name, limits)
-        size = None if tensor.parameters is None else tensor_size(tensor.parameters, name)
+        size = None if tensor.parameters is None else tensor_size(tensor.parameters, name, shared)
         given = tensor.data is not _NO_DATA
         if size is not None:
             if given:
-                raise BadRequest(f"input {name[:80]!r} has both data and binary_data_size; give one")
+                raise BadRequest(
+                    f"input {name[:80]!r} has both data and binary_data_size or shared memory; give one"
+                )
+            if isinstance(size, Span):
+                arrays.append(take_shared(shared, size, dtype, tensor.shape, count, name, limits))
+                continue
             arrays.append(take_binary(body, at, size, dtype, tensor.shape, count, name, limits))
             at += size
         elif not given:
@@ -208,7 +228,10 @@ def _place(skeleton: Skeleton, text: Raw) -> int | None:
 
 
 def _request(
-    header: _Header, arrays: list[Array | Generator[None, None, Array]], limits: WireLimits
+    header: _Header,
+    arrays: list[Array | Generator[None, None, Array]],
+    limits: WireLimits,
+    shared: Regions | None,
 ) -> InferRequest | Generator[None, None, InferRequest]:
     names = [tensor.name for tensor in header.inputs]
     if len(names) > 1 and len(set(names)) != len(names):
@@ -222,7 +245,9 @@ def _request(
                 f"the request wants {len(header.outputs)} outputs; at most {limits.tensors} are read"
             )
         request.wanted = [
-            WantedOutput(output.name, None if output.parameters is None else read_output(output.parameters))
+            WantedOutput(output.name)
+            if output.parameters is None
+            else read_output(output.name, output.parameters, shared)
             for output in header.outputs
         ]
     for array in arrays:

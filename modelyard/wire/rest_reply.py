@@ -17,8 +17,12 @@ import orjson
 from msgspec.json import encode as to_json
 
 from modelyard.core.errors import BadInput, Unsupported
-from modelyard.wire.binary import STEP_ITEMS, split_strings, view_flat, write_tensor
+from modelyard.core.shared import Span
+from modelyard.wire.binary import STEP_ITEMS, write_tensor
+from modelyard.wire.classes import check_classes
 from modelyard.wire.parameters import refuse_double
+from modelyard.wire.reshape import is_reshaped, raw_pieces, reshape
+from modelyard.wire.shared import span_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
@@ -48,16 +52,19 @@ def check_wanted(request: InferRequest, signature: Signature) -> None:
     """Refuse wanted outputs that the model does not have; cheap, and done before it runs.
 
     Raises:
-        BadInput: an unknown output, or one named twice.
+        BadInput: an unknown output, one named twice, or one that has no classifications.
     """
     if request.wanted is None:
         return
     names = [output.name for output in request.wanted]
-    known = {spec.name for spec in signature.outputs}
-    for name in names:
+    known = {spec.name: spec for spec in signature.outputs}
+    for output in request.wanted:
+        name = output.name
         if name not in known:
             has = ", ".join(repr(spec.name) for spec in signature.outputs[:12])
             raise BadInput(f"unknown output {name[:80]!r}; the model gives {has}")
+        if output.top:
+            check_classes(known[name])
     if len(names) > 1:
         refuse_double(names, "output")
 
@@ -97,6 +104,8 @@ def _dump(reply: InferReply, request: InferRequest, outputs: list[dict[str, Any]
 
 
 def _encode_chosen(reply: InferReply, request: InferRequest) -> Encoded | Generator[None, None, Encoded]:
+    if request.wanted is not None and is_reshaped(request.wanted):
+        return _encode_reshaped(reply, request)
     outputs = []
     raw: list[bytes | memoryview] = []
     as_json = []
@@ -119,6 +128,12 @@ def _encode_chosen(reply: InferReply, request: InferRequest) -> Encoded | Genera
     return Encoded([header, *raw], len(header) if raw else None, len(header) + sum(map(len, raw)))
 
 
+def _encode_reshaped(reply: InferReply, request: InferRequest) -> Generator[None, None, Encoded]:
+    check_wanted(request, reply.signature)
+    reply, request = yield from reshape(reply, request)
+    return (yield from _steps(reply, request))
+
+
 def _wanted(reply: InferReply, request: InferRequest) -> list[tuple[int, bool]]:
     """Which outputs go back, and whether as raw bytes."""
     if request.wanted is None:
@@ -137,14 +152,18 @@ def _steps(reply: InferReply, request: InferRequest) -> Generator[None, None, En
     raw: list[bytes | memoryview] = []
     any_binary = False
     start = _dump(reply, request, [])[:-2]
+    spans = {output.name: output.place for output in request.wanted or () if isinstance(output.place, Span)}
     for at, binary in _wanted(reply, request):
         array, spec = reply.outputs[at], reply.signature.outputs[at]
-        head = {"name": spec.name, "datatype": spec.dtype.name, "shape": array.shape}
+        head: dict[str, Any] = {"name": spec.name, "datatype": spec.dtype.name, "shape": array.shape}
+        if spec.name in spans:
+            start += orjson.dumps({**head, "parameters": span_parameters(spans[spec.name])}) + b","
+            continue
         start += orjson.dumps(head)[:-1]
         if binary:
             any_binary = True
             size = 0
-            for piece in _raw_pieces(array):
+            for piece in raw_pieces(array):
                 raw.append(piece)
                 size += len(piece)
                 yield
@@ -160,12 +179,6 @@ def _steps(reply: InferReply, request: InferRequest) -> Generator[None, None, En
     text.append(start.removesuffix(b",") + b"]}")
     parts = text + raw
     return Encoded(parts, sum(map(len, text)) if any_binary else None, sum(map(len, parts)))
-
-
-def _raw_pieces(array: Array) -> Iterable[bytes | memoryview]:
-    if array.dtype.kind == "O":
-        return split_strings(array) if array.size > STEP_ITEMS else (write_tensor(array),)
-    return (view_flat(array),)
 
 
 def _numbers(flat: Array, spec: TensorSpec) -> bytes:

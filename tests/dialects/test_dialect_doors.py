@@ -6,9 +6,13 @@ import signal
 import socket
 import subprocess
 
+import numpy as np
 import pytest
+import tritonclient.http as triton
+import tritonclient.utils.shared_memory as shm
 from serving import MODELYARD, Yard, read_line, run
 from test_tfserving_rest import curl
+from tritonclient.utils import InferenceServerException
 
 from modelyard.console.cli.door_options import parse_doors
 from modelyard.core.errors import BadInput
@@ -123,3 +127,35 @@ def test_vertex_s_paths_start_with_a_slash():
     assert read_settings({"HOME": "/x", "AIP_PREDICT_ROUTE": "/p"}).vertex == ("", "/p")
     with pytest.raises(ValueError, match="slash"):
         read_settings({"HOME": "/x", "AIP_HEALTH_ROUTE": "health"})
+
+
+def test_serve_offers_shared_memory_under_a_prefix(files, home):
+    prefix = f"modelyard-test-{os.getpid()}-"
+    row = np.array([[5.1, 3.5, 1.4, 0.2]], np.float32)
+    region = shm.create_shared_memory_region("in", f"/{prefix}in", row.nbytes)
+    try:
+        shm.set_shared_memory_region(region, [row])
+        with (
+            Yard.start(files / "iris_model.pkl", "--shared-memory", prefix, home=home) as yard,
+            triton.InferenceServerClient(f"127.0.0.1:{yard.port}") as client,
+        ):
+            (spec,) = client.get_model_metadata(yard.model)["inputs"]
+            client.register_system_shared_memory("in", f"/{prefix}in", row.nbytes)
+            given = triton.InferInput(spec["name"], [1, 4], spec["datatype"])
+            given.set_shared_memory("in", row.nbytes)
+            wanted = triton.InferRequestedOutput("probabilities", class_count=3)
+            found = client.infer(yard.model, [given], outputs=[wanted]).as_numpy("probabilities")
+            assert found.shape == (1, 3)
+            assert found[0, 0].endswith(b":0:setosa")
+            with pytest.raises(InferenceServerException, match="not one that this server opens"):
+                client.register_system_shared_memory("other", "/other", 1)
+    finally:
+        shm.destroy_shared_memory_region(region)
+
+
+def test_several_workers_do_not_share_a_registration(tmp_path):
+    done = run("up", "--workers", "2", "--shared-memory", "/x", home=tmp_path)
+    assert done.returncode == 65
+    assert "use --workers 1" in done.stderr.decode()
+    options = ServeOptions(shared=("/x", "/"))
+    assert read_options(write_options(options)) == options

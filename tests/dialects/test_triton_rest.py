@@ -1,8 +1,9 @@
-"""Triton's generate, trace and logging over REST; the last two by its own client."""
+"""Triton's generate over REST; its trace and log settings over REST and gRPC, by its own clients."""
 
 import json
 
 import pytest
+import tritonclient.grpc as rpc
 import tritonclient.http as triton
 from dialect_models import publish
 from plane_running import Plane
@@ -15,6 +16,14 @@ def plane():
     with Plane() as plane:
         publish(plane)
         yield plane
+
+
+@pytest.fixture(scope="module")
+def rpc_planes():
+    with Plane("native") as native, Plane("grpcio") as grpcio:
+        for plane in (native, grpcio):
+            publish(plane, "odd")
+        yield {"native": native, "grpcio": grpcio}
 
 
 def test_generate(plane):
@@ -52,13 +61,34 @@ def test_generate_says_what_is_wrong(plane, path, body, status):
     assert set(answer) == {"error", "code"}
 
 
-def test_trace_and_log_settings_are_told(plane):
-    with triton.InferenceServerClient(plane.url) as client:
-        assert client.get_trace_settings()["trace_level"] == ["OFF"]
-        assert client.get_trace_settings("odd")["trace_level"] == ["OFF"]
-        assert client.update_trace_settings(settings={"trace_level": ["OFF"]})["trace_rate"] == "1000"
-        assert client.get_log_settings()["log_error"] is True
-        with pytest.raises(InferenceServerException, match="cannot be changed"):
-            client.update_trace_settings(settings={"trace_level": ["TIMESTAMPS"]})
-        with pytest.raises(InferenceServerException, match="cannot be changed"):
-            client.update_log_settings({"log_verbose_level": 9})
+@pytest.mark.parametrize("engine", ["http", "native", "grpcio"])
+def test_trace_and_log_settings_are_told(plane, rpc_planes, engine):
+    if engine == "http":
+        client, how = triton.InferenceServerClient(plane.url), {}
+    else:
+        client, how = rpc.InferenceServerClient(rpc_planes[engine].grpc_url), {"as_json": True}
+
+    def plain(answer):
+        """Over gRPC each setting is an object; a trace setting is always a list there."""
+        found = answer.get("settings", answer).items()
+        return {key: next(iter(one.values())) if isinstance(one, dict) else one for key, one in found}
+
+    rate = "1000" if engine == "http" else ["1000"]
+    with client:
+        for model in (None, "odd"):
+            found = plain(client.get_trace_settings(model, **how))
+            assert (found["trace_level"], found["trace_rate"]) == (["OFF"], rate)
+            assert set(found) == {"trace_file", "trace_level", "trace_rate", "trace_count", "log_frequency"}
+        same = {"trace_level": ["OFF"], "trace_rate": "1000", "trace_count": None}
+        assert plain(client.update_trace_settings(settings=same, **how))["trace_rate"] == rate
+        logs = plain(client.get_log_settings(**how))
+        assert logs["log_error"] is True
+        assert plain(client.update_log_settings({"log_error": True, "log_file": None}, **how)) == logs
+        for change in ({"trace_level": ["TIMESTAMPS"]}, {"trace_rate": "5"}, {"nothing": "1"}):
+            with pytest.raises(InferenceServerException, match="cannot be changed"):
+                client.update_trace_settings(settings=change)
+        for change in ({"log_verbose_level": 9}, {"log_error": False}, {"log_file": "x.log"}):
+            with pytest.raises(InferenceServerException, match="cannot be changed"):
+                client.update_log_settings(change)
+        with pytest.raises(InferenceServerException, match="no model named"):
+            client.get_trace_settings("nope")

@@ -134,8 +134,8 @@ def test_a_configuration_or_files_of_the_callers_own_are_not_offered(plane, clie
 def test_without_a_registry_nothing_is_loaded_and_nothing_promised(plane, client):
     with pytest.raises(InferenceServerException, match="no registry behind it"):
         client.load_model("m")
-    base = ["binary_tensor_data", "parameters", "statistics", "model_configuration"]
-    assert plane.ask("GET", "/v2")[1]["extensions"] == base
+    base = plane.ask("GET", "/v2")[1]["extensions"]
+    assert not [name for name in base if "repository" in name]
     follow(plane, [])
     more = plane.ask("GET", "/v2")[1]["extensions"]
     assert more == [*base, "model_repository", "model_repository(unload_dependents)"]

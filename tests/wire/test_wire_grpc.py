@@ -39,7 +39,7 @@ def test_messages_are_those_of_the_canonical_file():
     theirs = {message.name: message for message in canonical.message_type}
     ours = descriptor_pb2.FileDescriptorProto()
     messages.POOL.FindFileByName("modelyard/inference.proto").CopyToProto(ours)
-    assert len(ours.message_type) == 31
+    assert len(ours.message_type) == 39
 
     def outline(message):
         return (
@@ -155,7 +155,7 @@ X = np.array([[1, 2, 3, 4]], np.float32)
         (_parameter("sequence_id", string_param="s"), Unsupported),
         (_parameter("nothing"), BadRequest),
         (lambda m: m.outputs.add(name="y").parameters["classification"].MergeFrom(
-            service_pb2.InferParameter(int64_param=2)), Unsupported),
+            service_pb2.InferParameter(int64_param=-2)), BadRequest),
         (lambda m: m.inputs[0].parameters["shared_memory_region"].MergeFrom(
             service_pb2.InferParameter(string_param="r")), Unsupported),
     ],

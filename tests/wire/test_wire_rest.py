@@ -205,8 +205,6 @@ def test_shared_memory_is_refused_for_tensors(parameter):
         decode(body(more=f',"parameters":{{"{parameter}":1}}'))
     with pytest.raises(Unsupported):
         decode(body(top=f'"outputs":[{{"name":"y","parameters":{{"{parameter}":1}}}}],'))
-    with pytest.raises(Unsupported):
-        decode(body(top='"outputs":[{"name":"y","parameters":{"classification":2}}],'))
 
 
 def test_neutral_sequence_values_are_no_sequence():

@@ -66,6 +66,13 @@ _OPTIONS = (
     click.option("--dialect", "doors", multiple=True, metavar="NAME@PORT", help=HELP),
     click.option("--no-dialects", is_flag=True, help="Speak V2 and /predict only on the ports above."),
     click.option(
+        "--shared-memory",
+        "shared",
+        multiple=True,
+        metavar="PREFIX",
+        help="Let callers use shared memory of this user whose key starts with it; / is all of it.",
+    ),
+    click.option(
         "--insecure", is_flag=True, help="Allow an address that other machines reach, without keys."
     ),
 )
@@ -88,6 +95,7 @@ def listening_options(command: Callable[..., Any]) -> Callable[..., Any]:
         request_timeout: float,
         doors: tuple[str, ...],
         no_dialects: bool,
+        shared: tuple[str, ...],
         insecure: bool,
         **rest: Any,
     ) -> Any:
@@ -106,6 +114,7 @@ def listening_options(command: Callable[..., Any]) -> Callable[..., Any]:
             dialects=not no_dialects,
             doors=parse_doors(doors, (http_port, None if no_grpc else grpc_port)),
             vertex=read_settings().vertex,
+            shared=shared,
         )
         return command(*arguments, options=options, insecure=insecure, **rest)
 

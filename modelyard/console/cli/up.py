@@ -71,6 +71,7 @@ def up(
 ) -> int:
     """Serve what is released until Ctrl-C; SIGHUP replaces the workers one by one."""
     refuse_open_bind("--console-host", console_host, insecure)
+    refuse_shared(options, workers)
     logging.basicConfig(
         level=read_settings().log_level.upper(),
         format="%(asctime)s %(levelname)s %(message)s",
@@ -89,6 +90,19 @@ def up(
         None if watch is None else WatchOptions(watch, parse_policy(version_policy), trust),
     )
     return Control(told, installed("modelyard"), _say_json if as_json else _say).run()
+
+
+def refuse_shared(options: ServeOptions, workers: int) -> None:
+    """A region is registered with the one process that took the call; the others would not know it.
+
+    Raises:
+        BadInput: shared memory with several workers.
+    """
+    if options.shared and workers > 1:
+        raise BadInput(
+            f"--shared-memory does not go with --workers {workers}: a caller registers a region with one "
+            "of the processes that share the port, and the next call may reach another; use --workers 1"
+        )
 
 
 def host_name_of(text: str) -> str:
