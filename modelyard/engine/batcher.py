@@ -319,6 +319,8 @@ class Batcher:
         if outcome.error is None:
             for job, answer in zip(batch, outcome.answers, strict=True):
                 self._answer(job, answer, None)
+            if threaded:
+                self._hold.written(self._clock())
         for job in guilty:
             self._answer(job, None, outcome.error)
         if self._queue.waiting or self._apart:

@@ -2,9 +2,9 @@
 
 With nothing but natural batching, clients that ask again as soon as they are answered fall into two waves
 which keep missing each other. So when a batch of k requests is answered while m wait, the next run may
-wait until k + m are there, for a small share of the run time at most. Whether that pays is learnt: each
-hold is compared with what the run times say would have happened without it, and holds that lose are
-given up but for a probe now and then. docs/adr/0003-the-hold.md has the figures.
+wait until k + m are there, for a small share of the run time at most once the answers are written. Whether
+that pays is learnt: each hold is compared with what the run times say would have happened without it, and
+holds that lose are given up but for a probe now and then. docs/adr/0003-the-hold.md has the figures.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ FIRST_GAIN = 0.25
 """What a hold is believed to save, in run times, before any was tried: the larger batch must be seen once."""
 WEIGHT = 0.1
 """What the newest hold counts for in the average."""
+PROBE_WEIGHT = 0.3
+"""What a probe counts for: a new wave of clients should not have to wait for several."""
 PROBE_EVERY = 64
 """Where holds do not pay, one in so many chances is taken to see whether that has changed."""
 
@@ -85,6 +87,14 @@ class Hold:
         self._until = now + self._most_s
         self._rate = waiting_rows / run_s if run_s > 0.0 else 0.0
 
+    def written(self, now: float) -> None:
+        """The answers are out: only now can those who got them come back, so the hold counts from here.
+
+        Writing them takes as long as a good part of the hold after a model that left the caches cold.
+        """
+        if self._target:
+            self._until = now + self._most_s
+
     def pause_s(self, now: float, waiting: int, waiting_rows: int) -> float:
         """How much longer the next run waits; 0 is not at all."""
         if not self._target or not waiting:
@@ -102,7 +112,7 @@ class Hold:
         if self._from is None:
             return False
         # Those who waited may have gone, and the next one may have come much later.
-        self._idle_s = min(now - self._from, self._most_s)
+        self._idle_s = max(min(now, self._until) - self._from, 0.0)
         self._from = None
         self.held += 1
         self.held_s += self._idle_s
@@ -127,4 +137,4 @@ class Hold:
             saved = times.guess(self._rows) + times.guess(wave) - times.guess(self._rows + wave)
         if run_s > 0.0:
             gain = min(max((saved - self._idle_s) / run_s, -1.0), 1.0)
-            self.gain += WEIGHT * (gain - self.gain)
+            self.gain += (WEIGHT if self.gain >= 0.0 else PROBE_WEIGHT) * (gain - self.gain)

@@ -94,3 +94,27 @@ def test_arrivals_at_the_usual_rate_are_no_wave():
     for _ in range(40):
         one_hold(hold, times, back=1, idle=0.002)
     assert hold.gain < 0
+
+
+def test_the_hold_counts_from_when_the_answers_are_written():
+    hold = Hold(0.2)
+    hold.answered(1.0, 4, 0, 0, RUN)
+    hold.written(1.003)
+    assert hold.pause_s(1.0035, 1, 1) == pytest.approx(0.0015)
+    assert hold.pause_s(1.0051, 2, 2) == 0.0
+    assert hold.started(1.0051, 2)
+    assert hold.held_s == pytest.approx(0.0015)
+    hold.written(1.006)
+    assert hold.pause_s(1.006, 3, 3) == 0.0, "the next run has begun: there is nothing to hold"
+
+
+def test_those_who_wait_while_answers_are_written_wait_for_the_wave_too():
+    hold, times = Hold(0.2), heavy()
+    hold.answered(1.0, 4, 2, 2, RUN)
+    assert hold.pause_s(1.0, 2, 2) == pytest.approx(0.002)
+    hold.written(1.0015)
+    assert hold.pause_s(1.002, 2, 2) == pytest.approx(0.0015)
+    assert hold.started(1.003, 6)
+    assert hold.held_s == pytest.approx(0.003)
+    hold.learn(6, times.guess(6), times)
+    assert hold.gain > 0
