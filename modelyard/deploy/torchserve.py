@@ -23,18 +23,22 @@ T = TypeVar("T")
 
 INFERENCE, MANAGEMENT, RPC, RPC_MANAGEMENT = 8080, 8081, 7070, 7071
 LOOPBACK = "127.0.0.1"
-WITHOUT_MEANING = frozenset(
-    "async_logging blacklist_env_vars cors_allowed_headers cors_allowed_methods cors_allowed_origin "
-    "certificate_file cpu_launcher_args cpu_launcher_enable debug decode_input_request "
-    "default_service_handler disable_token_authorization enable_envvars_config enable_grpc_ssl "
-    "enable_metrics_api grpc_inference_max_connection_age_ms grpc_management_max_connection_age_ms "
-    "initial_worker_port install_py_dep_per_model io_ratio ipex_enable keystore keystore_pass keystore_type "
-    "limit_max_image_pixels max_response_size metric_time_interval metrics_address metrics_config "
-    "metrics_format metrics_mode model_metrics_auto_detect model_server_home model_snapshot "
-    "netty_client_threads number_of_gpu number_of_netty_threads prefer_direct_buffer private_key_file "
-    "snapshot_store system_metrics_cmd token tsConfigFile ts_open_inference_protocol "
-    "unregister_model_timeout use_env_allowed_urls use_native_io version vmargs workflow_store".split()
-)
+NONE: tuple[tuple[str, str], ...] = ()
+NO_URL: tuple[str, ...] = ()
+WITHOUT_MEANING = frozenset((
+    "async_logging", "blacklist_env_vars", "cors_allowed_headers", "cors_allowed_methods",
+    "cors_allowed_origin", "certificate_file", "cpu_launcher_args", "cpu_launcher_enable", "debug",
+    "decode_input_request", "default_service_handler", "disable_token_authorization",
+    "enable_envvars_config", "enable_grpc_ssl", "enable_metrics_api",
+    "grpc_inference_max_connection_age_ms", "grpc_management_max_connection_age_ms", "initial_worker_port",
+    "install_py_dep_per_model", "io_ratio", "ipex_enable", "keystore", "keystore_pass", "keystore_type",
+    "limit_max_image_pixels", "max_response_size", "metric_time_interval", "metrics_address",
+    "metrics_config", "metrics_format", "metrics_mode", "model_metrics_auto_detect", "model_server_home",
+    "model_snapshot", "netty_client_threads", "number_of_gpu", "number_of_netty_threads",
+    "prefer_direct_buffer", "private_key_file", "snapshot_store", "system_metrics_cmd", "token",
+    "tsConfigFile", "ts_open_inference_protocol", "unregister_model_timeout", "use_env_allowed_urls",
+    "use_native_io", "version", "vmargs", "workflow_store",
+))  # fmt: skip
 """TorchServe's own keys that change nothing here."""
 
 
@@ -221,12 +225,12 @@ class _Reading:
 
 def _store(reading: _Reading) -> ModelStore:
     folder = reading.text("model_store", _folder, None)
-    load = reading.text("load_models", _load, ())
+    load = reading.text("load_models", _load, NONE)
     if load and folder is None:
         raise reading.wrong("load_models", "the model_store that they are in is not named")
     return ModelStore(
         folder,
-        reading.text("allowed_urls", _expressions, ()),
+        reading.text("allowed_urls", _expressions, NO_URL),
         load,
         reading.flag("enable_model_api", True),
         reading.text("models", _batching, {}),
