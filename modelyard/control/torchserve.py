@@ -59,6 +59,8 @@ log = logging.getLogger("modelyard.control")
 
 STARTED_S = 120.0
 """TorchServe's own startup_timeout: how long a synchronous call waits until a version serves."""
+SETTLE_S = 10.0
+"""How long a call that moves traffic waits until this host's workers do so; it is ordered in any case."""
 AT_ONCE = 2
 _PAGE = 100
 _LOOK_S = 0.05
@@ -186,8 +188,9 @@ class Management:
         """Release a version: all traffic at once."""
         try:
             number = _one_of(name, version, await self._ready(name))
-            await self._order(name, Order("release", number), who, "set-default was asked")
+            revision = await self._order(name, Order("release", number), who, "set-default was asked")
             self._unhold(name, number)
+            await self._settle(name, revision)
             # Their spelling: clients may compare.
             return Said(200, f'Default vesion succsesfully updated for model "{name}" to "{version}"')
         except ModelyardError as error:
@@ -290,9 +293,11 @@ class Management:
     async def _live_version(self, name: str) -> int | None:
         return (await asyncio.to_thread(self._yard.released, name)).release.live
 
-    async def _order(self, name: str, order: Order, who: str, why: str) -> None:
+    async def _order(self, name: str, order: Order, who: str, why: str) -> int:
+        """Carry an order out; the revision in force."""
         done = await asyncio.to_thread(self._yard.order, name, order, who, why)
         log.info("%s (%s)", done.sentence, why)
+        return done.current.revision
 
     async def _serve(self, name: str, number: int, who: str) -> None:
         """Serve a version: as the default one where there is none, else beside it."""
@@ -306,7 +311,8 @@ class Management:
     async def _stop(self, name: str, number: int, live: int | None, who: str) -> None:
         self._unhold(name, number)
         if number == live:
-            await self._order(name, Order("off"), who, "no workers were asked for")
+            revision = await self._order(name, Order("off"), who, "no workers were asked for")
+            await self._settle(name, revision)
 
     async def _let_go(self, name: str, number: int, who: str) -> None:
         """Undo a registration whose workers did not start."""
@@ -352,11 +358,18 @@ class Management:
             if failed:
                 return 0, failed
             serving = sum(copy.state in ("serving", "cold") for copy in copies)
-            if serving and serving >= len(seen.workers):
+            if serving and serving >= len(seen.workers) and await self._settle(name):
                 return serving, ""
             if self._live is None or loop.time() >= stop:
                 return 0, f"it is not served after {STARTED_S:.0f} s" if self._live else "no worker runs here"
             await asyncio.sleep(_LOOK_S)
+
+    async def _settle(self, name: str, revision: int = 0) -> bool:
+        """Wait a moment until this host's workers do what a revision says; the one in force without."""
+        if self._live is None:
+            return False
+        revision = revision or (await asyncio.to_thread(self._yard.released, name)).revision
+        return await self._live.settle(name, revision, SETTLE_S)
 
 
 def ready_versions(yard: Yard, name: str) -> dict[int, Version]:
