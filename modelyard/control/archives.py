@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import re
+import socket
 import ssl
 import threading
 from contextlib import contextmanager, suppress
@@ -129,6 +130,13 @@ def archive(url: str, store: ModelStore, aside: Path, limits: FetchLimits) -> It
         aside.rmdir()
 
 
+def loaded_at_start(store: ModelStore) -> list[tuple[str, str]]:
+    """What ``load_models`` names; ``all`` is every archive of the store."""
+    if store.load != (("", "all"),) or store.folder is None:
+        return list(store.load)
+    return [("", path.name) for path in sorted(store.folder.glob("*.mar")) if path.is_file()]
+
+
 def shown(url: str) -> str:
     """A URL as it may be written down: a query may hold a signature."""
     return url.partition("?")[0][:300]
@@ -173,7 +181,9 @@ def _get(parts: SplitResult, target: Path, until: float, limits: FetchLimits) ->
         )
     else:
         link = http.client.HTTPConnection(host, parts.port, timeout=pause)
-    watch = threading.Timer(left, _cut, (link,))  # a byte now and then must not keep it for ever
+    link.connect()
+    # A byte now and then must not keep it for ever. The link forgets its socket when the answer begins.
+    watch = threading.Timer(left, _cut, (link.sock,))
     watch.daemon = True
     watch.start()
     try:
@@ -202,12 +212,10 @@ def _write(answer: http.client.HTTPResponse, target: Path, most: int, url: str) 
                 raise MissingFile(f"Failed to download archive from: {url}: more than {most} bytes")
             file.write(step)
     if answer.length:
-        raise MissingFile(f"Failed to download archive from: {url}: it ended too early")
+        raise http.client.IncompleteRead(b"", answer.length)
 
 
-def _cut(link: http.client.HTTPConnection) -> None:
+def _cut(connection: socket.socket) -> None:
     """End a connection from another thread: whoever reads it hears the end."""
-    sock = link.sock
-    if sock is not None:
-        with suppress(OSError):
-            sock.shutdown(2)
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)

@@ -17,8 +17,8 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from modelyard.control.archives import FetchLimits, archive, shown
-from modelyard.control.torchserve_describe import Seen, describe, list_models
+from modelyard.control.archives import FetchLimits, archive, loaded_at_start, shown
+from modelyard.control.torchserve_describe import Seen, describe, list_models, ready_versions
 from modelyard.control.torchserve_words import (
     DOCUMENT,
     NO_METHOD,
@@ -62,7 +62,6 @@ STARTED_S = 120.0
 SETTLE_S = 10.0
 """How long a call that moves traffic waits until this host's workers do so; it is ordered in any case."""
 AT_ONCE = 2
-_PAGE = 100
 _LOOK_S = 0.05
 
 
@@ -243,7 +242,7 @@ class Management:
 
     async def load(self) -> None:
         """Serve what ``load_models`` names; what is there already stays as people released it."""
-        for name, file in await asyncio.to_thread(_named, self._options.store):
+        for name, file in await asyncio.to_thread(loaded_at_start, self._options.store):
             try:
                 pushed = await self._push(Register(file, name), "load_models")
                 self.at_startup.add(pushed.model)
@@ -372,19 +371,6 @@ class Management:
         return await self._live.settle(name, revision, SETTLE_S)
 
 
-def ready_versions(yard: Yard, name: str) -> dict[int, Version]:
-    """The versions that may be served, by number; none when there is no such model."""
-    found: dict[int, Version] = {}
-    before: int | None = None
-    try:
-        while page := yard.versions(name, before, _PAGE):
-            found |= {row.number: row for row in page if row.state == "ready" and not row.gone}
-            before = page[-1].number
-    except ModelNotFound:
-        return {}
-    return found
-
-
 def _one_of(name: str, version: str, ready: dict[int, Version]) -> int:
     number = read_version(name, version)
     if number not in ready:
@@ -399,10 +385,3 @@ def _shared(count: int, asked: int) -> str:
         f"; {asked} were asked for: every worker process of this host serves every model, "
         "and modelyard up --workers says how many there are"
     )
-
-
-def _named(store: ModelStore) -> list[tuple[str, str]]:
-    """What ``load_models`` names; ``all`` is every archive of the store."""
-    if store.load != (("", "all"),) or store.folder is None:
-        return list(store.load)
-    return [("", path.name) for path in sorted(store.folder.glob("*.mar")) if path.is_file()]

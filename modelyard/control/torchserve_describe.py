@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelyard.control.torchserve_words import pretty, show_version, url_of
-from modelyard.core.errors import FileError, VersionNotFound
+from modelyard.core.errors import FileError, ModelNotFound, VersionNotFound
 from modelyard.core.ref import ModelRef
 
 if TYPE_CHECKING:
@@ -78,6 +78,19 @@ def _default(yard: Yard, name: str, live: int | None) -> Version | None:
                 return row
         before = page[-1].number
     return None
+
+
+def ready_versions(yard: Yard, name: str) -> dict[int, Version]:
+    """The versions that may be served, by number; none when there is no such model."""
+    found: dict[int, Version] = {}
+    before: int | None = None
+    try:
+        while page := yard.versions(name, before, _PAGE):
+            found |= {row.number: row for row in page if row.state == "ready" and not row.gone}
+            before = page[-1].number
+    except ModelNotFound:
+        return {}
+    return found
 
 
 def describe(yard: Yard, rows: Sequence[Version], seen: Seen) -> str:
