@@ -25,6 +25,7 @@ from modelyard.control.admin_call import Call, Place, read_json, read_tar
 from modelyard.control.admin_guard import check_caller
 from modelyard.control.admin_openapi import docs_css, docs_page, openapi
 from modelyard.control.admin_routes import ROWS
+from modelyard.control.admin_torchserve import torchserve_routes
 from modelyard.core.errors import (
     BadRequest,
     Conflict,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from modelyard.control.admin_routes import Row
     from modelyard.control.live import Live
+    from modelyard.control.torchserve import Management
     from modelyard.deploy.yard import Yard
 
     Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -62,6 +64,7 @@ def admin_app(
     *,
     hosts: Collection[str] | None = (),
     limits: ImportLimits | None = None,
+    torchserve: Management | None = None,
 ) -> Starlette:
     """The application.
 
@@ -70,6 +73,7 @@ def admin_app(
         live: the processes of this host; None when there are none.
         hosts: names beside localhost that a request's Host header may have; None is any.
         limits: what a pushed bundle may have.
+        torchserve: TorchServe's management API, beside this one; None leaves it out.
     """
     place = Place(yard, live, yard.registry.cache / "incoming", limits or ImportLimits())
     document, page, css = openapi(ROWS, installed("modelyard")), docs_page(ROWS), docs_css()
@@ -80,6 +84,8 @@ def admin_app(
     }
     routes = [Route(row.path, _endpoint(row, place, hosts), methods=[row.method]) for row in ROWS]
     routes += [Route(path, _page(body, kind, hosts)) for path, (body, kind) in pages.items()]
+    if torchserve is not None:
+        routes += torchserve_routes(torchserve, hosts, _SECURE)
     return Starlette(routes=routes, exception_handlers={HTTPException: _no_route})
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from modelyard.control.live import Live
+    from modelyard.control.torchserve import Management
     from modelyard.deploy.yard import Yard
 
 CLOSE_S = 5.0
@@ -41,10 +42,10 @@ class Console:
         name = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{name}:{self._socket.getsockname()[1]}"
 
-    def open(self, yard: Yard, live: Live) -> None:
+    def open(self, yard: Yard, live: Live, torchserve: Management) -> None:
         """Answer from now on."""
         assert self._socket is not None  # noqa: S101 - bind() comes first
-        app = admin_app(yard, live, hosts=(self._host,))
+        app = admin_app(yard, live, hosts=(self._host,), torchserve=torchserve)
         config = uvicorn.Config(
             app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=int(CLOSE_S)
         )

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import os
 import signal
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,8 +28,11 @@ from modelyard.control.rounds import Rounds
 from modelyard.control.run_folder import SUMS, RunFolder, Standing
 from modelyard.control.running import Start
 from modelyard.control.supervisor import Supervisor
+from modelyard.control.torchserve import Management, ManagementOptions
+from modelyard.control.torchserve_rpc import ManagementRpc
 from modelyard.control.watcher import Watcher, WatchOptions
 from modelyard.core.errors import Unavailable
+from modelyard.deploy.torchserve import ModelStore
 from modelyard.deploy.yard import Yard
 from modelyard.serve.options import ServeOptions, options_digest, read_options, write_options
 
@@ -67,6 +70,8 @@ class ControlOptions:
         console: the admin API's address and port; port 0 is any free one.
         pins: models that are never unloaded for want of memory.
         watch: a folder of models to follow.
+        torchserve: where TorchServe's management API may take models from.
+        torchserve_rpc: address and port of that API over gRPC; None: none.
     """
 
     yard: YardPlace
@@ -76,14 +81,17 @@ class ControlOptions:
     console: tuple[str, int] = ("127.0.0.1", 8002)
     pins: frozenset[str] = frozenset()
     watch: WatchOptions | None = None
+    torchserve: ModelStore = field(default_factory=ModelStore)
+    torchserve_rpc: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Up:
-    """What is up: where, and what is served."""
+    """What is up: where, and what is served; ``torchserve`` is its management API's address over gRPC."""
 
     standing: Standing
     host: Host
+    torchserve: str = ""
 
 
 class Control:
@@ -102,6 +110,8 @@ class Control:
         self._parts: list[asyncio.Task[None]] = []
         self._rounds: Rounds | None = None
         self._watcher: Watcher | None = None
+        self._management: Management | None = None
+        self._rpc: ManagementRpc | None = None
         self._yard: Yard | None = None
 
     def run(self) -> int:
@@ -167,10 +177,23 @@ class Control:
         if self._options.watch is not None:
             watcher = self._watcher = Watcher(self._options.watch, yard, reconciler, self._options.yard)
             self._go(watcher.run)
-        console.open(yard, OnLoop(host))
+        live = OnLoop(host)
+        management = self._management = Management(yard, live, reconciler, self._managed())
+        console.open(yard, live, management)
+        if self._options.torchserve_rpc is not None:
+            rpc = self._rpc = ManagementRpc(management)
+            up = replace(up, torchserve=await rpc.open(*self._options.torchserve_rpc))
+        await management.load()
         await _settled(host, self._watcher)
         self._announce(up)
         await asyncio.Event().wait()
+
+    def _managed(self) -> ManagementOptions:
+        told = self._options
+        serve = told.serve
+        return ManagementOptions(
+            told.yard, told.host_name, told.torchserve, serve.queue, serve.request_s, serve.trust
+        )
 
     async def _open_yard(self, host: Host) -> Yard:
         place, pause_s = self._options.yard, 0.5
@@ -194,6 +217,8 @@ class Control:
             part.cancel()
         await asyncio.gather(*self._parts, return_exceptions=True)
         await asks.close()
+        if self._rpc is not None:
+            await self._rpc.close()
         await console.close()
         if host.reconciler is not None:
             await host.reconciler.close()
@@ -206,6 +231,7 @@ class Control:
 
     def _problems(self) -> list[str]:
         found = self._rounds.problems() if self._rounds is not None else []
+        found += self._management.problems() if self._management is not None else []
         return [*found, *(self._watcher.problems() if self._watcher is not None else [])]
 
     def _go(self, part: Callable[[], Awaitable[None]]) -> None:

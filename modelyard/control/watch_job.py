@@ -1,4 +1,4 @@
-"""One file of a watched folder, taken down the road and pushed: ``python -m modelyard.control.watch_job``.
+"""One file, taken down the road and pushed for control: ``python -m modelyard.control.watch_job``.
 
 It runs as a child, because the road imports what control must not carry. It reads one ``PushJob`` from its
 standard input and writes one ``Pushed`` to its standard output.
@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from modelyard.control.watch_words import Pushed, PushJob
-from modelyard.core.errors import ModelyardError
+from modelyard.core.errors import ModelNotFound, ModelyardError
+from modelyard.core.ref import name_of_file
 from modelyard.deploy.triton import read_config
 from modelyard.deploy.yard import Yard
 from modelyard.flow import Wishes, prepare
+from modelyard.formats.containers.mar import name_in_archive
 from modelyard.kept import with_engine
 
 if TYPE_CHECKING:
     from modelyard.artifact.bundle import Bundle
     from modelyard.deploy.triton import TritonConfig
 
-WHO = "watch"
 _NEWEST = 100
 
 
@@ -40,8 +41,8 @@ def engine_facts(config: TritonConfig | None) -> dict[str, Any]:
     return found
 
 
-def push(job: PushJob) -> int:
-    """Prepare, check, push; the version's number. The same content is not pushed twice.
+def push(job: PushJob) -> Pushed:
+    """Prepare, check, push. The same content is not pushed twice.
 
     Raises:
         BadConfig: the configuration does not fit the model.
@@ -56,7 +57,7 @@ def push(job: PushJob) -> int:
         config.check(prepared.signature)
     aside = Path(tempfile.mkdtemp(prefix="modelyard-"))
     try:
-        engine = engine_facts(config)
+        engine = {**engine_facts(config), **_asked(job)}
         bundle = with_engine(prepared.bundle, engine, aside / "bundle") if engine else prepared.bundle
         with Yard.open(Path(job.home), job.registry, job.artifacts) as yard:
             return _push(yard, bundle, job)
@@ -64,15 +65,23 @@ def push(job: PushJob) -> int:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _push(yard: Yard, bundle: Bundle, job: PushJob) -> int:
+def _asked(job: PushJob) -> dict[str, Any]:
+    asked = {"max_batch_rows": job.max_batch_rows, "max_wait_s": job.max_wait_s}
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def _push(yard: Yard, bundle: Bundle, job: PushJob) -> Pushed:
+    file = Path(job.file)
+    name = job.model or name_in_archive(file) or name_of_file(file.stem)
     try:
-        known = yard.versions(job.model, limit=_NEWEST)
-    except ModelyardError:
+        known = yard.versions(name, limit=_NEWEST)
+    except ModelNotFound:
         known = ()
     for version in known:
-        if version.manifest == bundle.digest and not version.gone and version.note == job.note:
-            return version.number
-    return yard.push(bundle, job.model, job.note, WHO).number
+        alike = version.note == job.note if job.same == "note" else version.state == "ready"
+        if version.manifest == bundle.digest and not version.gone and alike:
+            return Pushed(version.number, model=name, known=True)
+    return Pushed(yard.push(bundle, name, job.note, job.who).number, model=name)
 
 
 def main() -> int:
@@ -80,9 +89,9 @@ def main() -> int:
     logging.basicConfig(level="WARNING", format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
         job = msgspec.json.decode(sys.stdin.buffer.read(), type=PushJob)
-        done = Pushed(push(job))
+        done = push(job)
     except ModelyardError as error:
-        done = Pushed(message=error.message, again=error.code in ("unavailable", "conflict"))
+        done = Pushed(message=error.message, again=error.code in ("unavailable", "conflict"), code=error.code)
     sys.stdout.buffer.write(msgspec.json.encode(done))
     return 0
 

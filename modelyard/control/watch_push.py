@@ -131,19 +131,22 @@ class Pushes:
 
     async def _run(self, job: PushJob) -> Pushed:
         async with self._gate:
-            child = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "modelyard.control.watch_job",
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, start_new_session=True,
-            )  # fmt: skip
-            try:
-                said, _ = await child.communicate(msgspec.json.encode(job))
-            except asyncio.CancelledError:
-                child.kill()
-                await child.wait()
-                raise
-        try:
-            return msgspec.json.decode(said, type=Pushed)
-        except msgspec.DecodeError:
-            return Pushed(
-                message=f"the child that prepared it ended with code {child.returncode}", again=True
-            )
+            return await run_job(job)
+
+
+async def run_job(job: PushJob) -> Pushed:
+    """Push one file in a child; cancelled, the child ends."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "modelyard.control.watch_job",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    try:
+        said, _ = await child.communicate(msgspec.json.encode(job))
+    except asyncio.CancelledError:
+        child.kill()
+        await child.wait()
+        raise
+    try:
+        return msgspec.json.decode(said, type=Pushed)
+    except msgspec.DecodeError:
+        return Pushed(message=f"the child that prepared it ended with code {child.returncode}", again=True)

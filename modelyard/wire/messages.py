@@ -168,6 +168,16 @@ def _file(name: str, package: str, table: dict[str, str]) -> Any:
     return file
 
 
+def message_classes(name: str, package: str, table: dict[str, str]) -> dict[str, Any]:
+    """The messages of a table as classes, in a pool of their own: message -> class."""
+    pool: Any = descriptor_pool.DescriptorPool()
+    pool.Add(_file(name, package, table))
+    return {
+        path: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{path}"))
+        for path in table
+    }
+
+
 _pool: Any = descriptor_pool.DescriptorPool()
 _config = _file("modelyard/model_config.proto", "inference", _CONFIG)
 _data_type = _config.enum_type.add(name="DataType")

@@ -54,6 +54,7 @@ IMAGE = Signature(
     (spec("jpeg", "BYTES", None),), (spec("size", "INT64", None), spec("copy_bytes", "BYTES", None))
 )
 ODD = Signature((spec("x", "FP32", None),), (spec("y", "FP32", None),))
+HANDLER = Signature((spec("body", "BYTES", None),), (spec("response", "BYTES", None),), batched=False)
 FIXED = Signature((spec("x", "FP32", 3),), (spec("y", "FP32", 3),), batched=False)
 
 
@@ -66,12 +67,20 @@ def _image(jpeg):
     return np.array([len(item) for item in jpeg], np.int64), jpeg
 
 
+def _handler(body):
+    """As a handler of a .mar answers: text of its own, whatever the body is."""
+    out = np.empty(len(body), object)
+    out[:] = [b'{"saw": "' + item + b'"}' for item in body]
+    return (out,)
+
+
 MODELS = {
     "iris": (IRIS, _iris),
     "pair": (PAIR, lambda a, b: (a + b.astype(np.float32), b * 2)),
     "house": (HOUSE, _house),
     "image": (IMAGE, _image),
     "odd": (ODD, lambda x: (np.where(x == 0, np.float32("nan"), x * 2).astype(np.float32),)),
+    "handler": (HANDLER, _handler),
     "fixed": (FIXED, lambda x: (x + 1,)),
 }
 

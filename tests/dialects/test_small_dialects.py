@@ -43,7 +43,7 @@ def test_kserve(plane):
     for port in (plane.port, own):
         assert loads(curl(plane, "/v1/models", port=port)) == (
             200,
-            {"models": ["fixed", "house", "image", "iris", "odd", "pair"]},
+            {"models": ["fixed", "handler", "house", "image", "iris", "odd", "pair"]},
         )
         found = loads(curl(plane, "/v1/models/iris", port=port))
         assert found[0] == 200
@@ -157,6 +157,13 @@ def test_torchserve(plane, tmp_path):
         200,
         [1],
     )
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/csv", "image/jpeg", "application/x-npy"])
+def test_a_handler_gets_the_body_as_it_is(plane, kind):
+    for body in ('{"x": 1}', "1,2", "plain"):
+        found = curl(plane, "/predictions/handler", "-H", f"content-type: {kind}", "-d", body)
+        assert found == (200, f'{{"saw": "{body}"}}')
 
 
 def test_torchserve_says_what_is_wrong(plane):

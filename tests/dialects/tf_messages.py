@@ -4,9 +4,7 @@ Written from tensorflow_serving/apis/*.proto, tensorflow/core/framework/{tensor,
 tensorflow/core/example/{example,feature}.proto.
 """
 
-import re
-
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from proto_messages import load_messages
 
 PROTO = """
 message Int64Value { int64 value = 1 }
@@ -59,41 +57,7 @@ message ReloadConfigRequest { bytes config = 1 }
 message ReloadConfigResponse { StatusProto status = 1 }
 """
 PACKAGE = "tf_client"
-_F = descriptor_pb2.FieldDescriptorProto
-_SCALARS = {name: getattr(_F, f"TYPE_{name.upper()}") for name in (
-    "int32", "int64", "uint32", "uint64", "float", "double", "bool", "string", "bytes")}  # fmt: skip
-
-
-def _load():
-    file = descriptor_pb2.FileDescriptorProto(name="tf_client.proto", package=PACKAGE, syntax="proto3")
-    for name, body in re.findall(r"message (\w+) \{(.*?)\}", PROTO, re.DOTALL):
-        message = file.message_type.add(name=name)
-        for line in filter(None, map(str.strip, body.split(";"))):
-            label, kind, field, number = re.fullmatch(
-                r"(?:(repeated|packed|map)\s+)?(\w+)\s+(\w+)\s*=\s*(\d+)", line
-            ).groups()
-            made = message.field.add(name=field, number=int(number), label=3 if label else 1)
-            if label == "map":
-                entry = message.nested_type.add(name=field.title().replace("_", "") + "Entry")
-                entry.options.map_entry = True
-                entry.field.add(name="key", number=1, label=1, type=_F.TYPE_STRING)
-                entry.field.add(
-                    name="value", number=2, label=1, type=_F.TYPE_MESSAGE, type_name=f".{PACKAGE}.{kind}"
-                )
-                made.type, made.type_name = _F.TYPE_MESSAGE, f".{PACKAGE}.{name}.{entry.name}"
-            elif kind in _SCALARS:
-                made.type = _SCALARS[kind]
-                if label == "repeated" and kind not in ("string", "bytes"):
-                    made.options.packed = False
-            else:
-                made.type, made.type_name = _F.TYPE_MESSAGE, f".{PACKAGE}.{kind}"
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    found = message_factory.GetMessageClassesForFiles([file.name], pool)
-    return {name.rpartition(".")[2]: made for name, made in found.items()}
-
-
-MESSAGES = _load()
+MESSAGES = load_messages(PROTO, PACKAGE)
 
 
 def __getattr__(name):

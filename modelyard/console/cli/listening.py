@@ -53,7 +53,7 @@ _OPTIONS = (
         "--max-body-mb",
         default=64,
         show_default=True,
-        type=click.IntRange(1, 2048),
+        type=click.FloatRange(0.0009, 2048),
         help="The largest request body after decompression, MiB.",
     ),
     click.option(
@@ -91,7 +91,7 @@ def listening_options(command: Callable[..., Any]) -> Callable[..., Any]:
         max_batch_rows: int,
         max_wait_ms: float,
         max_waiting: int,
-        max_body_mb: int,
+        max_body_mb: float,
         request_timeout: float,
         doors: tuple[str, ...],
         no_dialects: bool,
@@ -100,7 +100,7 @@ def listening_options(command: Callable[..., Any]) -> Callable[..., Any]:
         **rest: Any,
     ) -> Any:
         refuse_open_bind("--host", host, insecure)
-        body_bytes = max_body_mb << 20
+        body_bytes = int(max_body_mb * (1 << 20))
         options = ServeOptions(
             host,
             http_port,

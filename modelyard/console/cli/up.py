@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING
 import click
 
 from modelyard.console.cli.listening import listening_options, refuse_open_bind
+from modelyard.console.cli.torchserve_option import torchserve_option
 from modelyard.console.cli.yard_options import Where, where_options
 from modelyard.control.process import Control, ControlOptions, Up, YardPlace
 from modelyard.control.watcher import WatchOptions
 from modelyard.core.errors import BadInput
 from modelyard.core.ref import check_name
 from modelyard.deploy.policy import parse_policy
+from modelyard.deploy.torchserve import ModelStore
 from modelyard.settings import read_settings
 
 if TYPE_CHECKING:
+    from modelyard.deploy.torchserve import TorchServeConfig
     from modelyard.serve.options import ServeOptions
 
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -32,6 +35,7 @@ _UNITS = {"": 1, "K": 10, "M": 20, "G": 30, "T": 40}
 
 @click.command()
 @where_options(url=False)
+@torchserve_option
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 256), help="Processes.")
 @listening_options
 @click.option("--console-host", default="127.0.0.1", show_default=True, help="The admin API's address.")
@@ -56,6 +60,7 @@ _UNITS = {"": 1, "K": 10, "M": 20, "G": 30, "T": 40}
 @click.option("--json", "as_json", is_flag=True, help="Say where it listens as one JSON line on stdout.")
 def up(
     where: Where,
+    torchserve: TorchServeConfig | None,
     workers: int,
     options: ServeOptions,
     insecure: bool,
@@ -72,6 +77,8 @@ def up(
     """Serve what is released until Ctrl-C; SIGHUP replaces the workers one by one."""
     refuse_open_bind("--console-host", console_host, insecure)
     refuse_shared(options, workers)
+    if torchserve is not None:
+        refuse_open_bind("grpc_management_address", torchserve.rpc[0], insecure)
     logging.basicConfig(
         level=read_settings().log_level.upper(),
         format="%(asctime)s %(levelname)s %(message)s",
@@ -88,6 +95,8 @@ def up(
         (console_host, console_port),
         frozenset(check_name(name) for name in pin),
         None if watch is None else WatchOptions(watch, parse_policy(version_policy), trust),
+        ModelStore() if torchserve is None else torchserve.store,
+        None if torchserve is None else torchserve.rpc,
     )
     return Control(told, installed("modelyard"), _say_json if as_json else _say).run()
 
@@ -146,6 +155,7 @@ def _say(up: Up) -> None:
     lines += [f"  and {len(released) - 10} more"] if len(released) > 10 else []
     lines += [f"  {'REST':<16} {standing.http}", f"  {'gRPC':<16} {standing.grpc}"][: 1 + bool(standing.grpc)]
     lines += [f"  {'page':<16} {standing.http}/docs", f"  {'admin':<16} {standing.console}/docs"]
+    lines += [f"  {'TorchServe gRPC':<16} {up.torchserve} (management)"] if up.torchserve else []
     lines += [f"  {'workers':<16} {pids}"]
     lines += (
         [f"  {'loading':<16} {count} copies are still on their way"] if (count := up.host.loading()) else []
@@ -161,6 +171,7 @@ def _say_json(up: Up) -> None:
         "http": standing.http,
         "grpc": standing.grpc or None,
         "console": standing.console,
+        "torchserve_grpc": up.torchserve or None,
         "workers": [row.pid for row in up.host.own_workers()],
         "released": dict(_released(up)),
         "loading": up.host.loading(),

@@ -12,6 +12,7 @@ import inspect
 import json
 import os
 import sys
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from modelyard.formats.opened import Ask
 
 MANIFEST = "MAR-INF/MANIFEST.json"
+_MANIFEST_BYTES = 1 << 20
 
 
 class Handler:
@@ -162,6 +164,16 @@ def _manifest(folder: Path) -> dict[str, Any]:
         if named and folder.resolve() not in (folder / str(named)).resolve().parents:
             raise UnsafeFile(f"{MANIFEST} names {str(named)[:80]!r}, which lies outside of the archive")
     return told
+
+
+def name_in_archive(path: Path) -> str:
+    """What an archive that was looked at already calls its model; "" when it is none, or has no name."""
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(MANIFEST) as file:
+            name = json.loads(file.read(_MANIFEST_BYTES))["model"]["modelName"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, zipfile.BadZipFile):
+        return ""
+    return name if isinstance(name, str) else ""
 
 
 def _imported(folder: Path, name: str) -> Any:

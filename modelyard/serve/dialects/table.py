@@ -28,6 +28,9 @@ EXTENSIONS: Table[type[Dialect]] = Table(
 """Always there: they are part of the protocol of the inference port."""
 
 RPC_DIALECTS: Table[type[RpcDialect]] = Table(
-    {"tfserving": "modelyard.serve.dialects.tfserving_rpc:TensorFlowServingRpc"},
+    {
+        "tfserving": "modelyard.serve.dialects.tfserving_rpc:TensorFlowServingRpc",
+        "torchserve": "modelyard.serve.dialects.torchserve_rpc:TorchServeRpc",
+    },
     "gRPC dialect",
 )

@@ -53,7 +53,7 @@ class TorchServe(Dialect):
             case ["predictions", name] if name:
                 return partial(self.infer, self.route(name), _codec)
             case ["predictions", name, version] if name and version:
-                return partial(self.infer, self.route(name, _version(version)), _codec)
+                return partial(self.infer, self.route(name, version_of(version)), _codec)
             case ["explanations", name, *_] if name:
                 return partial(self._explain, self.route(name))
         return None
@@ -84,7 +84,7 @@ def error_body(status: int, message: str) -> bytes:
     return to_json({"code": status, "type": _TYPES.get(status, "InternalServerException"), "message": text})
 
 
-def _version(text: str) -> str:
+def version_of(text: str) -> str:
     """TorchServe's versions are written 1.0; ours are whole numbers."""
     return text.removesuffix(".0")
 

@@ -40,26 +40,28 @@ class Free:
 
     JSON is read as ``POST /predict`` reads it, and ``{"instances": rows}`` with base64 too; CSV with or
     without a header line; ``application/x-npy``; of a form its first part; any other body is the one element
-    of a model that takes bytes.
+    of a model that takes bytes. A handler of an archive gets the body as it is, and its answer goes out so.
 
     Args:
         accept: what the caller wants back: CSV, npy, else JSON.
         bare: JSON answers are the list of predictions alone, NaN in it as Python's json writes it.
     """
 
-    __slots__ = ("_accept", "_bare", "_content_type")
+    __slots__ = ("_accept", "_bare", "_content_type", "_kind", "_whole")
 
     def __init__(self, content_type: str, accept: str, bare: bool) -> None:
         self._content_type = content_type
         self._accept = media_of(accept.partition(",")[0])
         self._bare = bare
+        self._whole = False
+        self._kind = b"application/json"
 
     @property
     def content_type(self) -> bytes:
         """Of the answer."""
         if not self._bare and self._accept in (*CSV_TYPES, NPY):
             return self._accept.encode("ascii", "replace")
-        return b"application/json"
+        return self._kind
 
     def read(
         self, body: Buffer, signature: Signature, limits: WireLimits
@@ -73,6 +75,9 @@ class Free:
         if media == FORM:
             body, kind = first_part(body, self._content_type)
             media = media_of(kind)
+        if self._bare and _is_handler(signature):
+            self._whole = True  # it reads the body itself, JSON or not
+            return request_of(signature, [to_objects([bytes(body)], (1,))])
         if media in CSV_TYPES:
             return self._csv(body, signature, limits)
         if media == NPY:
@@ -110,6 +115,10 @@ class Free:
             return _write_csv(only_output(reply, reply.signature.label))
         if not self._bare and self._accept == NPY:
             return _write_npy(only_output(reply, reply.signature.label))
+        if self._whole and reply.outputs[0].size == 1:
+            said = reply.outputs[0].item()
+            self._kind = _kind_of(said)
+            return bytes(said)
         before, after = (b"", b"") if self._bare else (b'{"predictions":', b"}")
         chosen = only_output(reply, reply.signature.label)
         if not reply.signature.batched:
@@ -120,6 +129,22 @@ class Free:
             text = b",".join(to_json(name) + b":" + value for name, value in found.items())
             return before + (b"{" + text + b"}" if len(found) > 1 else next(iter(found.values()))) + after
         return encode_rows(chosen, bare=self._bare, before=before, after=after)
+
+
+def _is_handler(signature: Signature) -> bool:
+    """Whether this is the signature of a handler from an archive; see ``formats.containers.mar``."""
+    names = [spec.name for spec in (*signature.inputs, *signature.outputs)]
+    return names == ["body", "response"] and not signature.batched
+
+
+def _kind_of(said: bytes) -> bytes:
+    if said[:1] in (b"{", b"["):
+        return b"application/json"
+    try:
+        said.decode()
+    except UnicodeDecodeError:
+        return b"application/octet-stream"
+    return b"text/plain; charset=utf-8"
 
 
 def read_npy(body: Buffer, signature: Signature, limits: WireLimits) -> Array:
