@@ -113,7 +113,7 @@ class Batcher:
 
     @property
     def hold(self) -> Hold:
-        """What the holds of this model came to: ``held``, ``filled``, ``held_s`` and ``gain``."""
+        """What the holds of this model came to."""
         return self._hold
 
     def open(self, loop: asyncio.AbstractEventLoop, worker: Worker | None = None) -> None:
@@ -379,14 +379,12 @@ class Batcher:
             else:
                 following = min(following, job.deadline)
         self._hang(now - self.limits.max_run_s)
-        following = min(following, self._lanes.oldest + self.limits.max_run_s)
-        if following < self._armed:
+        if (following := min(following, self._lanes.oldest + self.limits.max_run_s)) < self._armed:
             self._arm(following)
         self._check_drained()
 
     def _hang(self, before: float) -> None:
-        hung = self._lanes.hang(before)
-        if not hung:
+        if not (hung := self._lanes.hang(before)):
             return
         self._hung = True
         error = hanging(self.limits.max_run_s)

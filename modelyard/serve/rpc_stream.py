@@ -21,6 +21,7 @@ from modelyard.serve.rpc_exchange import RpcExchange
 from modelyard.serve.status import public_message
 from modelyard.serve.streaming import Streamed
 from modelyard.wire import grpc as wire
+from modelyard.wire import grpc_stream
 
 if TYPE_CHECKING:
     from modelyard.core.request import InferReply, InferRequest
@@ -118,7 +119,7 @@ class InferStream:
     def _refuse(self, error: ModelyardError, model: str) -> None:
         """A message that became no request."""
         self.plane.refuse("grpc", error)
-        self.put(wire.encode_stream_error(public_message(error), model), None)
+        self.put(grpc_stream.encode_stream_error(public_message(error), model), None)
 
     # What the requests in it say.
 
@@ -152,13 +153,13 @@ class InferStream:
     def settle(self, call: GrpcCall, payload: bytes) -> None:
         """See ``CallSink``."""
         exchange: StreamedInfer = call.key  # type: ignore[assignment]
-        exchange.close(wire.encode_stream_infer(payload, final=True))
+        exchange.close(grpc_stream.encode_stream_infer(payload, final=True))
 
     def reject(self, call: GrpcCall, code: int, message: str) -> None:
         """See ``CallSink``; the message has no place for a code."""
         del code
         exchange: StreamedInfer = call.key  # type: ignore[assignment]
-        exchange.close(wire.encode_stream_error(message, exchange.route.name, exchange.id))
+        exchange.close(grpc_stream.encode_stream_error(message, exchange.route.name, exchange.id))
 
 
 class StreamedInfer(RpcExchange, Streamed):
@@ -203,7 +204,7 @@ class StreamedInfer(RpcExchange, Streamed):
     def piece(self, reply: InferReply) -> None:
         """One message."""
         assert self.request is not None  # noqa: S101 - it was started with one; for the type checker
-        message = wire.encode_stream_infer(wire.encode_infer(reply, self.request), final=False)
+        message = grpc_stream.encode_stream_infer(wire.encode_infer(reply, self.request), final=False)
         self._begin()
         self.busy = True
         self.stream.put(message, self)
@@ -214,7 +215,7 @@ class StreamedInfer(RpcExchange, Streamed):
         last = None
         if self.request is not None and (self.request.parameters or {}).get(EMPTY_FINAL):
             slot = self.slot
-            last = wire.encode_stream_end(self.route.name, slot.version if slot else "", self.id)
+            last = grpc_stream.encode_stream_end(self.route.name, slot.version if slot else "", self.id)
         self.close(last)
 
     def close(self, message: bytes | None) -> None:

@@ -268,7 +268,7 @@ def encode_infer(reply: InferReply, request: InferRequest) -> bytes:
     """
     specs = reply.signature.outputs
     outputs = reply.outputs
-    parts = [_start(reply.model, reply.version)]
+    parts = [start_reply(reply.model, reply.version)]
     if request.id is not None:
         parts.append(field(3, request.id.encode()))
     chosen: Sequence[int] = range(len(outputs))
@@ -298,7 +298,8 @@ def encode_infer(reply: InferReply, request: InferRequest) -> bytes:
 
 
 @lru_cache(1024)
-def _start(model: str, version: str) -> bytes:
+def start_reply(model: str, version: str) -> bytes:
+    """How every ModelInferResponse begins."""
     return field(1, model.encode()) + field(2, version.encode())
 
 
@@ -385,33 +386,3 @@ def encode_health(serving: bool) -> bytes:
     """A HealthCheckResponse; each message of Watch is one too."""
     data: bytes = messages.HealthCheckResponse(status=1 if serving else 2).SerializeToString()
     return data
-
-
-def encode_stream_infer(response: bytes, final: bool) -> bytes:
-    """A ModelStreamInferResponse around a ModelInferResponse.
-
-    Args:
-        response: the message; it gets the parameter ``triton_final_response``.
-        final: whether it is the last answer to its request.
-    """
-    return field(2, response + _FINAL[final])
-
-
-def encode_stream_end(model: str, version: str, id_: str | None) -> bytes:
-    """The empty last answer of Triton's ``triton_enable_empty_final_response``."""
-    response = _start(model, version)
-    return encode_stream_infer(response if id_ is None else response + field(3, id_.encode()), final=True)
-
-
-def encode_stream_error(message: str, model: str = "", id_: str | None = None) -> bytes:
-    """A ModelStreamInferResponse with ``error_message``; its ``infer_response`` says of which request."""
-    response = field(1, model.encode()) + field(3, (id_ or "").encode()) + _FINAL[True]
-    return field(1, message.encode()) + field(2, response)
-
-
-def _flag(key: str, value: bool) -> bytes:
-    """A bool among the parameters of a ModelInferResponse."""
-    return field(4, field(1, key.encode()) + field(2, bytes((8, value))))
-
-
-_FINAL = {value: _flag("triton_final_response", value) for value in (False, True)}

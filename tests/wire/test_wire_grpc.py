@@ -10,7 +10,7 @@ from modelyard.core.errors import BadInput, BadRequest, CallerError, TooLarge, U
 from modelyard.core.limits import WireLimits
 from modelyard.core.request import WantedOutput
 from modelyard.core.tensor import DTYPES, dtype_of
-from modelyard.wire import grpc, messages
+from modelyard.wire import grpc, grpc_stream, messages
 from modelyard.wire.contents import _FIELDS
 from modelyard.wire.protobuf import field, varint
 
@@ -302,16 +302,16 @@ def test_answers_of_a_stream_are_messages_of_triton():
     inner.outputs.add(name="y", datatype="FP32", shape=[1])
     for final in (True, False):
         found = service_pb2.ModelStreamInferResponse.FromString(
-            grpc.encode_stream_infer(inner.SerializeToString(), final)
+            grpc_stream.encode_stream_infer(inner.SerializeToString(), final)
         )
         said = found.infer_response.parameters.pop("triton_final_response")
         assert (said.WhichOneof("parameter_choice"), said.bool_param) == ("bool_param", final)
         assert found.infer_response == inner
         assert found.error_message == ""
-    end = service_pb2.ModelStreamInferResponse.FromString(grpc.encode_stream_end("m", "3", "7"))
+    end = service_pb2.ModelStreamInferResponse.FromString(grpc_stream.encode_stream_end("m", "3", "7"))
     assert (end.infer_response.model_name, end.infer_response.model_version) == ("m", "3")
     assert (end.infer_response.id, len(end.infer_response.outputs)) == ("7", 0)
     assert end.infer_response.parameters["triton_final_response"].bool_param
-    wrong = service_pb2.ModelStreamInferResponse.FromString(grpc.encode_stream_error("no", "m", "7"))
+    wrong = service_pb2.ModelStreamInferResponse.FromString(grpc_stream.encode_stream_error("no", "m", "7"))
     assert (wrong.error_message, wrong.infer_response.id) == ("no", "7")
     assert wrong.infer_response.parameters["triton_final_response"].bool_param
