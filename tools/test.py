@@ -20,6 +20,18 @@ from xml.etree import ElementTree
 from envs import ENVIRONMENTS, ROOT, NotInstallable, ready
 
 MAIN = "main"
+SIDE_BY_SIDE = (
+    "artifact",
+    "benchmarks",
+    "compiler",
+    "core",
+    "deploy",
+    "flow",
+    "formats",
+    "monitor",
+    "wire",
+)
+"""Folders of the main suite whose tests start no servers of their own: two processes share them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +113,15 @@ def main() -> int:
     counts = []
     if not words or MAIN in words:
         elsewhere = [f"--ignore={path}" for one in ENVIRONMENTS for path in one.paths]
-        counts.append(run(MAIN, sys.executable, [*elsewhere, *more]))
+        shared = [str(ROOT / "tests" / name) for name in SIDE_BY_SIDE]
+        if more:
+            counts.append(run(MAIN, sys.executable, [*elsewhere, *more]))
+        else:
+            counts.append(
+                run("parts", sys.executable, ["-n", "2", "--dist", "loadfile", *elsewhere, *shared])
+            )
+            rest = [f"--ignore={path}" for path in shared]
+            counts.append(run(MAIN, sys.executable, [*elsewhere, *rest]))
     for one in ENVIRONMENTS:
         if words and one.name not in words:
             continue

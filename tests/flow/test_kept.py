@@ -1,8 +1,8 @@
 """A bundle needs nothing but itself, and equal inputs make equal bundles."""
 
 import json
-import os
 import pickle
+import random
 import shutil
 from pathlib import Path
 
@@ -317,7 +317,15 @@ def test_facts_that_are_missing_are_refused(honest, tmp_path, gone):
 
 
 @pytest.mark.parametrize(
-    "rows", [b"", b"\xff\xff\xff\xff", b"\x02\0\0\0[]", b"\x02\0\0\0{}", os.urandom(99), b"\x04\0\0\0null"]
+    "rows",
+    [
+        b"",
+        b"\xff\xff\xff\xff",
+        b"\x02\0\0\0[]",
+        b"\x02\0\0\0{}",
+        random.Random(1).randbytes(99),
+        b"\x04\0\0\0null",
+    ],
 )
 @pytest.mark.parametrize("part", ["rows.bin", "answers.bin"])
 def test_rows_that_are_none_are_refused(honest, tmp_path, part, rows):
