@@ -263,6 +263,7 @@ def test_a_class_is_built_once(tmp_path: Path) -> None:
     assert built.tolist() == [1.0, 1.0]
 
 
+@pytest.mark.proves("format:python", "streaming")
 def test_generators_are_known_to_stream(tmp_path: Path) -> None:
     source = write(
         tmp_path,
