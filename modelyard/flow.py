@@ -25,7 +25,7 @@ import numpy as np
 from modelyard.artifact.bundle import Bundle, canonical, open_bundle
 from modelyard.compiler.optimise import optimise
 from modelyard.compiler.proof import ROWS as PROOF_ROWS
-from modelyard.compiler.proof import prove
+from modelyard.compiler.proof import Proof, prove
 from modelyard.compiler.race import Race, race
 from modelyard.compiler.recorded import Recording, record, record_agreed
 from modelyard.compiler.rehearse import Rehearsal
@@ -246,12 +246,24 @@ def _native(job: _Job, original: Original, groups: Sequence[Group], made: _Made)
     recording = _recorded(job, original, None, groups)
     signature = original.signature
     unknown = signature.task == "tensor" or bool(original.description.get("function"))
-    if not signature.batched or not unknown or not groups or groups[0].rows < PROOF_ROWS:
+    if not signature.batched or not unknown or not groups:
         return replace(made, recording=recording)
-    proof = prove(original.predict, groups[0].take(slice(0, PROOF_ROWS)).inputs)
+    proof = _apart(original, groups)
     notes = () if proof.batched else (f"rows are not batched: {proof.reason}",)
     report = replace(made.report, notes=(*made.report.notes, *notes))
     return replace(made, report=report, recording=recording, mixes=proof.batched)
+
+
+def _apart(original: Original, groups: Sequence[Group]) -> Proof:
+    """Whether the original treats rows one by one: by real rows; by made-up ones where there is but one."""
+    first, *others = groups
+    for group in (first, *others[:1]):
+        rows = group.take(np.arange(PROOF_ROWS) % group.rows).inputs
+        if any(np.any(array != array[:1]) for array in rows):
+            proof = prove(original.predict, rows)
+            if proof.sizes or group is first:
+                return proof
+    return Proof(False, "equal rows show nothing of how they are treated; give more with --sample", False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,5 +382,12 @@ def _key(given: Source, sniffed: Sniffed, wishes: Wishes) -> str:
         "machine": platform.machine(),
     }
     if wishes.sample is not None:
-        parts["sample"] = sha256_of([wishes.sample.read_bytes()])
+        parts["sample"] = _sample_digest(wishes.sample)
     return sha256_of([canonical(parts)])
+
+
+def _sample_digest(place: Path) -> str:
+    if not place.is_dir():
+        return sha256_of([place.read_bytes()])
+    files = (path for path in sorted(place.iterdir()) if path.is_file())
+    return sha256_of([sha256_of([path.read_bytes()]).encode() for path in files])

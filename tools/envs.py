@@ -31,11 +31,13 @@ class Environment:
 
     Args:
         name: of its folder and of its file of pins.
-        tests: the files that run in it and nowhere else.
+        tests: the files that run in it and nowhere else, from ``tests/formats``.
+        alone: packages that are installed without what they ask for, because it is there by another name.
     """
 
     name: str
     tests: tuple[str, ...]
+    alone: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -55,7 +57,7 @@ class Environment:
     @property
     def paths(self) -> list[Path]:
         """Its tests."""
-        return [TESTS / name for name in self.tests]
+        return [(TESTS / name).resolve() for name in self.tests]
 
 
 ENVIRONMENTS = (
@@ -66,9 +68,18 @@ ENVIRONMENTS = (
             "test_formats_pt2.py",
             "test_formats_state_dict.py",
             "test_formats_keras.py",
+            "../docs/test_tutorial_keras.py",
         ),
     ),
-    Environment("tensorflow", ("test_formats_savedmodel.py",)),
+    Environment(
+        "tensorflow",
+        (
+            "test_formats_savedmodel.py",
+            "../dialects/test_tfserving_client.py",
+            "../docs/test_tutorial_picture.py",
+        ),
+        alone=("tensorflow-serving-api==2.21.0",),  # it asks for tensorflow, and tensorflow-cpu is that
+    ),
     Environment("openvino", ("test_formats_openvino.py",)),
     Environment("litert", ("test_formats_tflite.py",)),
     Environment("jax", ("test_formats_jax.py",)),
@@ -86,6 +97,7 @@ def digest(environment: Environment) -> str:
         found.update(path.read_bytes())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     found.update(json.dumps([project["dependencies"], project["optional-dependencies"]]).encode())
+    found.update(" ".join(environment.alone).encode())
     return found.hexdigest()
 
 
@@ -106,6 +118,8 @@ def ready(environment: Environment) -> float:
     _run([sys.executable, "-m", "venv", str(environment.folder)])
     pip = [str(environment.python), "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
     _run([*pip, "-r", str(environment.pins)])
+    if environment.alone:
+        _run([*pip, "--no-deps", *environment.alone])
     stamp.write_text(wanted)
     return time.monotonic() - began
 

@@ -122,6 +122,15 @@ def documented() -> Iterator[str]:
         yield done.stdout.strip() or done.stderr.strip().splitlines()[-1]
 
 
+def supported() -> Iterator[str]:
+    """The page of what is supported says what the tests prove."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools/support.py", "--check"], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        yield done.stdout.strip() or done.stderr.strip().splitlines()[-1]
+
+
 def languages() -> Iterator[str]:
     """The Chinese README shows the same commands and output as the English one."""
     blocks = [
@@ -153,7 +162,7 @@ def decisions() -> Iterator[str]:
 
 
 GATES: tuple[Callable[[], Iterator[str]], ...] = (
-    sizes, names, imports, environment, forbidden, documented, languages, changelog, decisions,
+    sizes, names, imports, environment, forbidden, documented, supported, languages, changelog, decisions,
 )  # fmt: skip
 
 

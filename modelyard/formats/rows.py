@@ -1,5 +1,7 @@
 """Rows that a person gives: a CSV, JSON, numpy or Parquet file, as the inputs of a signature.
 
+A picture, a sound or another file of bytes is one row with one column, for a function that takes ``bytes``.
+
 One rule: columns are matched by name wherever both sides have names, and only otherwise by position. A
 name that is missing is an error that says which; a column that the model does not take is left out.
 """
@@ -22,6 +24,16 @@ if TYPE_CHECKING:
 
     from modelyard.core.tensor import Array
 
+_SUFFIXES = {
+    "tsv": "csv",
+    "txt": "csv",
+    "pq": "parquet",
+    "ndjson": "jsonl",
+    **dict.fromkeys(("jpg", "jpeg", "png", "gif", "bmp", "webp", "tif", "tiff"), "bytes"),
+    **dict.fromkeys(("wav", "flac", "mp3", "ogg", "mp4", "pdf", "bin"), "bytes"),
+}
+FILES = 1024
+"""Files of a folder that are read as rows, at most."""
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 
 
@@ -49,8 +61,10 @@ def read_rows(source: Path | BinaryIO, form: str = "") -> Rows:
     """Read a table.
 
     Args:
-        source: a path, or an open binary stream such as standard input.
-        form: "csv", "json", "jsonl", "npy" or "parquet"; "" takes the suffix of the path, else guesses.
+        source: a path, or an open binary stream such as standard input; of a folder, every file is a row
+            with its bytes, in the order of their names.
+        form: "csv", "json", "jsonl", "npy", "parquet" or "bytes" (the whole file is the one row); "" takes
+            the suffix of the path, else guesses.
 
     Raises:
         MissingFile: no such file.
@@ -59,13 +73,15 @@ def read_rows(source: Path | BinaryIO, form: str = "") -> Rows:
     """
     if isinstance(source, Path):
         form = form or source.suffix.lstrip(".").lower()
+        if source.is_dir():
+            return _folder(source)
         try:
             data = source.read_bytes()
         except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
             raise MissingFile(f"the rows {source} cannot be read: {error.strerror}") from error
     else:
         data = source.read()
-    form = {"tsv": "csv", "txt": "csv", "pq": "parquet", "ndjson": "jsonl"}.get(form, form) or _form_of(data)
+    form = _SUFFIXES.get(form, form) or _form_of(data)
     reader = _READERS.get(form)
     if reader is None:
         raise BadInput(f"rows in the form {form!r} are not read; give one of {', '.join(_READERS)}")
@@ -172,6 +188,21 @@ def from_array(array: Array) -> Rows:
     return _table([], [np.ascontiguousarray(matrix[:, at]) for at in range(matrix.shape[1])])
 
 
+def _bytes(*files: bytes) -> Rows:
+    column = np.empty(len(files), dtype=object)
+    column[:] = files
+    return Rows((), (column,))
+
+
+def _folder(source: Path) -> Rows:
+    files = sorted(path for path in source.iterdir() if path.is_file() and not path.name.startswith("."))
+    if not files:
+        raise BadInput(f"the folder {source} has no files; give at least one row")
+    if len(files) > FILES:
+        raise BadInput(f"the folder {source} has {len(files):,} files; {FILES:,} are read at once")
+    return _bytes(*(path.read_bytes() for path in files))
+
+
 def _parquet(data: bytes) -> Rows:
     try:
         from pyarrow import BufferReader, lib, parquet
@@ -190,6 +221,7 @@ _READERS: dict[str, Callable[[bytes], Rows]] = {
     "jsonl": _jsonl,
     "npy": _npy,
     "parquet": _parquet,
+    "bytes": _bytes,
 }
 
 
@@ -254,7 +286,10 @@ def typed(rows: Rows) -> Rows:
 def _guess_numbers(column: Array) -> Array:
     if column.dtype.kind != "O":
         return column
-    cells = [item.decode() for item in column]
+    try:
+        cells = [item.decode() for item in column]
+    except UnicodeDecodeError:
+        return column
     if not any(_is_number(cell) for cell in cells):
         return column
     if not all(_is_number(cell) or cell.strip().lower() in _MISSING for cell in cells):

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import orjson
 
+from modelyard.wire.plain import takes_bytes
 from modelyard.wire.plain_rows import column_names
 
 if TYPE_CHECKING:
@@ -214,14 +215,14 @@ def _plain_operation(key: str, name: str, signature: Signature, example: Sequenc
     shown = _plain_example(signature, example)
     if shown is not None:
         body["example"] = shown
+    content: dict[str, Any] = {_JSON: body, "text/csv": {"schema": {"type": "string"}}}
+    if takes_bytes(signature):
+        content["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
     return {
         "operationId": "predict",
         "summary": f"Rows in, predictions of {name} out",
         "tags": [name],
-        "requestBody": {
-            "required": True,
-            "content": {_JSON: body, "text/csv": {"schema": {"type": "string"}}},
-        },
+        "requestBody": {"required": True, "content": content},
         "responses": {"200": _answer("One prediction a row.", _ref(f"{key}_predictions")), **_ERRORS},
     }
 
@@ -344,7 +345,19 @@ def _nested(items: list[Any], shape: tuple[int, ...]) -> list[Any]:
 
 
 def _few(signature: Signature, example: Sequence[Array]) -> list[Array]:
-    return [array[:_SHOWN] for array in example] if signature.batched else list(example)
+    """The rows that are shown; none where they are no text, as pictures are not."""
+    few = [array[:_SHOWN] for array in example] if signature.batched else list(example)
+    return few if all(map(is_text, few)) else []
+
+
+def is_text(array: Array) -> bool:
+    """Whether JSON can show what an array holds."""
+    if array.dtype.kind != "O":
+        return True
+    try:
+        return all(item.decode() or True for item in array.ravel().tolist())
+    except UnicodeDecodeError:
+        return False
 
 
 def _v2_example(signature: Signature, example: Sequence[Array]) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ Any of these is a request, and is answered in kind::
     [{"age": 31, "city": "Oslo"}, ...]          records, by column names
     {"age": [31, ...], "city": ["Oslo", ...]}   columns
     text/csv with a header line
+    image/jpeg, application/octet-stream ...    a file as it is, or a form (curl -F), for a model of bytes
 
     {"predictions": ["setosa", ...], "probabilities": [[0.9, 0.1, 0.0], ...],
      "classes": ["setosa", ...], "model": "iris", "version": "1"}
@@ -30,6 +31,8 @@ from msgspec.json import Decoder
 
 from modelyard.core.errors import BadInput, BadRequest, TooLarge, UnsupportedMedia
 from modelyard.core.request import InferRequest
+from modelyard.wire.binary import to_objects
+from modelyard.wire.dialects.multipart import FORM, first_part
 from modelyard.wire.plain_large import read_large
 from modelyard.wire.plain_reply import encode_predictions
 from modelyard.wire.plain_rows import column_names, from_columns, from_records, from_rows, tensor
@@ -59,6 +62,7 @@ WRAPPERS = (
 )
 _JSON_TYPES = ("", "application/json", "text/json", "text/plain", "application/x-www-form-urlencoded")
 _CSV_TYPES = ("text/csv", "application/csv")
+_ASCII = 0x7F  # JSON starts with a byte of ASCII; a JPEG, a PNG and most other files of bytes do not
 _ANY: Decoder[Any] = Decoder()
 
 
@@ -98,15 +102,38 @@ def decode_plain(
         work = _read_csv(body, signature, limits)
         return work if len(body) > limits.step_bytes else _finish(work)
     if kind not in _JSON_TYPES and not kind.endswith("+json"):
-        raise UnsupportedMedia(f"/predict reads application/json and text/csv, not {kind[:80]!r}")
+        return _read_file(body, content_type, signature)
     if len(body) > limits.step_bytes:
+        if body[0] > _ASCII and takes_bytes(signature):
+            return _read_file(body, "", signature)
         return _read_steps(body, signature, limits)
-    value = _parse(bytes(body))
+    try:
+        value = _parse(bytes(body))
+    except BadRequest:
+        if body and body[0] > _ASCII and takes_bytes(signature):
+            return _read_file(body, "", signature)
+        raise
     if isinstance(value, dict):
         arrays, form = _from_dict(value, signature)
     else:
         arrays, form = _from_list(value, signature, "bare-records")
     return _bound(arrays, form, signature)
+
+
+def takes_bytes(signature: Signature) -> bool:
+    """Whether a file, as it is, can be the one element that the model takes."""
+    return len(signature.inputs) == 1 and signature.inputs[0].dtype.kind == "bytes"
+
+
+def _read_file(body: Buffer, content_type: str, signature: Signature) -> PlainRequest:
+    """A picture or another file as it is, or as the first part of a form."""
+    media = content_type.partition(";")[0].strip().lower()
+    if not takes_bytes(signature):
+        raise UnsupportedMedia(f"/predict reads application/json and text/csv, not {media[:80]!r}")
+    if media == FORM:
+        body, _ = first_part(body, content_type)
+    shape = (1,) * len(signature.inputs[0].shape)
+    return _bound([to_objects([bytes(body)], shape)], "rows", signature)
 
 
 def _parse(text: bytes) -> Any:

@@ -112,6 +112,11 @@ def test_the_configuration_takes_effect(up):
     assert predict(up, "start", f"@{large}")[0] == 413
 
 
+@pytest.mark.proves(
+    "dialect:torchserve",
+    call="management: register, scale, describe, list, set-default, unregister",
+    client="curl",
+)
 def test_a_life(up):
     status, said = manage(up, "/models?url=adds1.onnx&model_name=life&batch_size=4&runtime=python", "-XPOST")
     assert (status, said["status"]) == (
@@ -160,6 +165,9 @@ def test_a_life(up):
     assert all(text in history for text in ("set-default was asked", "workers were asked for"))
 
 
+@pytest.mark.proves(
+    "dialect:torchserve", call="management: an archive is registered and answers", client="curl"
+)
 def test_an_archive_with_its_handler(up):
     status, said = manage(up, "/models?url=doubles.mar&initial_workers=1&synchronous=true", "-XPOST")
     assert (status, said["status"]) == (200, 'Model "doubles" Version: 1.0 registered with 1 initial workers')
@@ -175,6 +183,11 @@ def test_an_archive_with_its_handler(up):
     assert again[1]["message"] == "Model version 1.0 is already registered for model doubles"
 
 
+@pytest.mark.proves(
+    "dialect:torchserve",
+    call="gRPC: management",
+    client="protobuf classes of the published definitions, grpcio",
+)
 def test_the_same_over_grpc(up):
     with grpc.insecure_channel(up.said["torchserve_grpc"]) as channel:
 

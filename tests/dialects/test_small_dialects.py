@@ -38,6 +38,7 @@ def loads(answer):
 # KServe V1
 
 
+@pytest.mark.proves("dialect:kserve1", call="list, ready, predict", client="curl")
 def test_kserve(plane):
     own = plane.door("kserve1")
     for port in (plane.port, own):
@@ -63,6 +64,7 @@ def test_kserve(plane):
 # MLflow
 
 
+@pytest.mark.proves("dialect:mlflow", call="invocations: split, records, instances, inputs", client="curl")
 @pytest.mark.parametrize(
     "body",
     [
@@ -83,6 +85,7 @@ def test_mlflow_takes_every_form(iris, body):
     )
 
 
+@pytest.mark.proves("dialect:mlflow", call="CSV, ping, health, version", client="curl")
 def test_mlflow_csv_health_and_version(iris):
     assert loads(curl(iris, "/invocations", *CSV, "width,length\n1,9\n1,1\n")) == (
         200,
@@ -135,6 +138,7 @@ def test_mlflow_with_several_models_wants_a_name(plane):
 # TorchServe
 
 
+@pytest.mark.proves("dialect:torchserve", call="ping, predictions: files, forms, JSON, CSV", client="curl")
 def test_torchserve(plane, tmp_path):
     assert loads(curl(plane, "/ping")) == (200, {"status": "Healthy"})
     picture = tmp_path / "kitten.jpg"
@@ -159,6 +163,7 @@ def test_torchserve(plane, tmp_path):
     )
 
 
+@pytest.mark.proves("dialect:torchserve", call="predictions of a handler", client="curl")
 @pytest.mark.parametrize("kind", ["application/json", "text/csv", "image/jpeg", "application/x-npy"])
 def test_a_handler_gets_the_body_as_it_is(plane, kind):
     for body in ('{"x": 1}', "1,2", "plain"):
@@ -166,6 +171,7 @@ def test_a_handler_gets_the_body_as_it_is(plane, kind):
         assert found == (200, f'{{"saw": "{body}"}}')
 
 
+@pytest.mark.proves("dialect:torchserve", call="error bodies; explanations answers 501", client="curl")
 def test_torchserve_says_what_is_wrong(plane):
     for path, body, status, kind in (
         ("/predictions/none", "[[1]]", 404, "ModelNotFoundException"),
@@ -197,6 +203,7 @@ def npy(array):
     return out.getvalue()
 
 
+@pytest.mark.proves("dialect:sagemaker", call="ping, invocations: JSON, CSV", client="curl")
 def test_sagemaker(iris):
     own = iris.door("sagemaker")
     assert curl(iris, "/ping", port=own)[0] == 200
@@ -209,6 +216,7 @@ def test_sagemaker(iris):
     )
 
 
+@pytest.mark.proves("dialect:sagemaker", call="invocations: npy", client="curl")
 def test_sagemaker_npy_is_told_apart_on_the_shared_port(iris):
     rows = np.array([[9, 1], [1, 1]], "<f4")
     kind = {"content-type": "application/x-npy", "accept": "application/x-npy"}
@@ -243,6 +251,7 @@ def test_npy_that_is_wrong_is_refused(iris, body):
 # Vertex AI
 
 
+@pytest.mark.proves("dialect:vertex", call="health and predict routes", client="curl")
 def test_vertex(iris):
     assert curl(iris, "/healthz")[0] == 200
     ask = (*JSON, '{"instances": [[9, 1]], "parameters": {"top": 3}}')

@@ -41,6 +41,7 @@ def post(plane, path, value, port=None):
     return status, json.loads(body)
 
 
+@pytest.mark.proves("dialect:tfserving", call="REST: predict, rows and columns", client="curl")
 def test_rows_and_columns(plane):
     assert post(plane, "/v1/models/odd:predict", {"instances": [1.0, 2.0, 5.0]}) == (
         200,
@@ -68,6 +69,7 @@ def test_records_of_named_columns_are_rows_too(plane):
     assert found == (200, {"predictions": [{"label": 1, "probabilities": [0.25, 0.75]}]})
 
 
+@pytest.mark.proves("dialect:tfserving", call="REST: predict, b64", client="curl")
 def test_bytes_are_base64(plane):
     picture = bytes(range(256)) * 40
     coded = base64.b64encode(picture).decode()
@@ -85,6 +87,7 @@ def test_bytes_are_base64(plane):
     assert found[1]["predictions"][0]["size"] == 3 << 20
 
 
+@pytest.mark.proves("dialect:tfserving", call="REST: bare NaN and Infinity", client="curl")
 def test_bare_nan_and_infinity_come_and_go(plane):
     status, body = curl(
         plane, "/v1/models/odd:predict", "-d", '{"instances": [NaN, Infinity, -Infinity, 0, 1]}'
@@ -93,6 +96,7 @@ def test_bare_nan_and_infinity_come_and_go(plane):
     assert math.isnan(json.loads(body)["predictions"][0])
 
 
+@pytest.mark.proves("dialect:tfserving", call="REST: classify, regress", client="curl")
 def test_classify_and_regress(plane):
     body = {"examples": [{"length": 7.5, "width": 1.0}, {"length": [2.5], "width": [1.0]}]}
     assert post(plane, "/v1/models/iris:classify", body) == (
@@ -103,6 +107,7 @@ def test_classify_and_regress(plane):
     assert post(plane, "/v1/models/house:regress", body) == (200, {"results": [31, 21]})
 
 
+@pytest.mark.proves("dialect:tfserving", call="REST: status, metadata", client="curl")
 def test_status_and_metadata(plane):
     row = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
     status, body = curl(plane, "/v1/models/pair")
@@ -185,6 +190,7 @@ def test_large_rows_are_read_and_written_in_steps(plane):
     assert [row["label"] for row in found["predictions"]] == [int(row[0] > 5) for row in rows]
 
 
+@pytest.mark.proves("dialect:tfserving", call="REST: labels", client="curl")
 def test_labels_follow_the_split():
     with Plane() as plane:
         plane.publish(plane.slot("m", "1"), plane.slot("m", "2"), splits={"m": Split((2, 1), (1000, 9000))})

@@ -94,6 +94,9 @@ def channel(request):
             yield channel
 
 
+@pytest.mark.proves(
+    "dialect:tfserving", call="gRPC: Predict", client="protobuf classes of the published definitions, grpcio"
+)
 @pytest.mark.parametrize("content", [False, True])
 def test_predict_takes_typed_values_and_content(channel, content):
     a = np.array([[1, 2], [3, 4]], np.float32)
@@ -131,6 +134,11 @@ def test_a_large_message_is_the_same_as_a_small_one(channel):
     np.testing.assert_array_equal(array(found.outputs["sum"]), a + b.astype(np.float32))
 
 
+@pytest.mark.proves(
+    "dialect:tfserving",
+    call="gRPC: Classify, Regress, MultiInference",
+    client="protobuf classes of the published definitions, grpcio",
+)
 def test_classify_regress_and_both(channel):
     rows = [{"length": 5.1, "width": 2}, {"length": 9, "width": 1}]
     found = ask(channel, "Classify", examples("ClassificationRequest", "iris", rows))
@@ -149,6 +157,11 @@ def test_classify_regress_and_both(channel):
     )
 
 
+@pytest.mark.proves(
+    "dialect:tfserving",
+    call="gRPC: GetModelMetadata, GetModelStatus",
+    client="protobuf classes of the published definitions, grpcio",
+)
 def test_metadata_and_status(channel):
     wanted = tf.GetModelMetadataRequest(metadata_field=["signature_def"])
     wanted.model_spec.name = "pair"
@@ -222,6 +235,11 @@ def test_garbage_and_reload_are_refused(channel):
     assert "colour" in refused.value.details()
 
 
+@pytest.mark.proves(
+    "dialect:tfserving",
+    call="gRPC: versions, labels",
+    client="protobuf classes of the published definitions, grpcio",
+)
 def test_versions_and_labels_pick_one():
     with Plane() as plane:
         plane.publish(plane.slot("m", "1"), plane.slot("m", "2"), splits={"m": Split((2, 1), (1000, 9000))})

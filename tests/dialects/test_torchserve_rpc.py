@@ -30,6 +30,11 @@ def predict(channel, name, inputs, version=""):
     return ts.infer(channel, "Predictions", ts.predictions(name, inputs, version)).prediction
 
 
+@pytest.mark.proves(
+    "dialect:torchserve",
+    call="gRPC: Ping, Predictions",
+    client="protobuf classes of the published definitions, grpcio",
+)
 def test_ping_and_predictions(channel):
     assert json.loads(ts.infer(channel, "Ping", EMPTY).health) == {"status": "Healthy"}
     assert predict(channel, "iris", {"data": b"[[9.0, 1.0], [1.0, 1.0]]"}) == b"[1,0]"

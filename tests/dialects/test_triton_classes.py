@@ -52,6 +52,7 @@ def ask(request, plane):
 X = np.array([[2, 0], [9, 0]], np.float32)
 
 
+@pytest.mark.proves("dialect:triton", call="classification, REST and gRPC", client="tritonclient")
 def test_the_highest_classes_with_their_labels(ask):
     (found,) = ask("iris", {"x": (X, "FP32")}, {"probabilities": {"class_count": 2}})
     values = [[float(word.split(b":")[0]) for word in row] for row in found.tolist()]

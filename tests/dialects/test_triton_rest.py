@@ -26,6 +26,7 @@ def rpc_planes():
         yield {"native": native, "grpcio": grpcio}
 
 
+@pytest.mark.proves("dialect:triton", call="generate", client="curl")
 def test_generate(plane):
     body = '{"id": "7", "rooms": 3, "town": "Oslo", "parameters": {"temperature": 0.5}, "other": true}'
     for path in ("/v2/models/house/generate", "/v2/models/house/versions/1/generate"):
@@ -61,6 +62,7 @@ def test_generate_says_what_is_wrong(plane, path, body, status):
     assert set(answer) == {"error", "code"}
 
 
+@pytest.mark.proves("dialect:triton", call="trace and log settings, REST and gRPC", client="tritonclient")
 @pytest.mark.parametrize("engine", ["http", "native", "grpcio"])
 def test_trace_and_log_settings_are_told(plane, rpc_planes, engine):
     if engine == "http":

@@ -90,6 +90,7 @@ def region():
         shm.destroy_shared_memory_region(handle)
 
 
+@pytest.mark.proves("dialect:triton", call="system shared memory, REST and gRPC", client="tritonclient")
 def test_inputs_and_outputs_travel_through_regions(kit, region):
     given, given_key = region("given", 64)
     taken, taken_key = region("taken", 256)

@@ -1,34 +1,25 @@
 """The README's commands are run, and what it shows is what comes back."""
 
+import itertools
 import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from pages import ROOT, blocks_of, steady
 from serving import MODELYARD
 
-ROOT = Path(__file__).parents[2]
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+BLOCKS = blocks_of(ROOT / "README.md")
 
 
 def shown_after(start: str) -> tuple[str, str]:
     """The block that holds ``start``, and the output that stands under it."""
-    for at, (kind, text) in enumerate(BLOCKS):
-        if start in text and kind != "text":
-            kind, output = BLOCKS[at + 1]
-            assert kind == "text"
-            return text, output
+    for block, after in itertools.pairwise(BLOCKS):
+        if start in block.text and block.kind != "text":
+            assert after.kind == "text"
+            return block.text, after.text
     raise AssertionError(f"the README has no block with {start!r}")
-
-
-def steady(text: str) -> str:
-    """Without what differs from run to run: times, and the noise of the machine."""
-    text = re.sub(r"after [\d.]+ s", "after N s", text)
-    text = re.sub(r"\b\d+(\.\d+)? (us|ms)\b", "N us", text)
-    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ, \S+@\S+", "WHEN, WHO", text)
-    return re.sub(r"127\.0\.0\.1:\d+", "HOST", text).strip()
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ def an_input(array: np.ndarray) -> triton.InferInput:
     return value
 
 
+@pytest.mark.proves("dialect:v2", call="gRPC: health, metadata", client="tritonclient")
 def test_health_and_metadata(client):
     assert client.is_server_live()
     assert client.is_server_ready()
@@ -41,6 +42,7 @@ def test_health_and_metadata(client):
     assert caught.value.status() == "StatusCode.NOT_FOUND"
 
 
+@pytest.mark.proves("dialect:v2", call="gRPC: ModelInfer, raw", client="tritonclient")
 @pytest.mark.parametrize("version", ["", "1"])
 def test_infer(client, version):
     x = numbers(5)
@@ -51,6 +53,7 @@ def test_infer(client, version):
     assert answer.get_response().id == "r-2"
 
 
+@pytest.mark.proves("dialect:v2", call="gRPC: ModelInfer, typed", client="tritonclient's stubs")
 def test_typed_contents(sums_yard):
     with grpc.insecure_channel(sums_yard.grpc) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
@@ -61,6 +64,7 @@ def test_typed_contents(sums_yard):
         assert np.frombuffer(answer.raw_output_contents[0], np.float32).tolist() == [6]
 
 
+@pytest.mark.proves("dialect:v2", call="gRPC: BYTES and FP16", client="tritonclient")
 def test_strings_and_halves(echo_yard):
     text = np.array([["héllo".encode()], [b""], ["你好".encode()]], object)
     half = np.array([[1, 2], [-0.5, 65504], [np.nan, 0]], np.float16)
@@ -98,6 +102,7 @@ def test_errors(sums_yard, request_, status, says):
         assert says in caught.value.details()
 
 
+@pytest.mark.proves("dialect:v2", call="gRPC: grpc.health.v1", client="grpcio")
 def test_the_health_service(sums_yard):
     with grpc.insecure_channel(sums_yard.grpc) as channel:
         check = channel.unary_unary("/grpc.health.v1.Health/Check")
@@ -108,6 +113,7 @@ def test_the_health_service(sums_yard):
         assert caught.value.code() == grpc.StatusCode.NOT_FOUND
 
 
+@pytest.mark.proves("dialect:v2", call="gRPC: asyncio", client="tritonclient")
 def test_asyncio(sums_yard):
     async def main():
         async with triton_aio.InferenceServerClient(sums_yard.grpc) as client:

@@ -25,6 +25,7 @@ def an_input(array: np.ndarray, binary: bool) -> triton.InferInput:
     return value
 
 
+@pytest.mark.proves("dialect:v2", call="REST: health, metadata", client="tritonclient")
 def test_health_and_metadata(client, sums_yard):
     assert client.is_server_live()
     assert client.is_server_ready()
@@ -41,6 +42,7 @@ def test_health_and_metadata(client, sums_yard):
     assert [t["name"] for t in model["outputs"]] == ["total", "double"]
 
 
+@pytest.mark.proves("dialect:v2", call="REST: infer, JSON and binary", client="tritonclient")
 @pytest.mark.parametrize("binary_in", [True, False])
 @pytest.mark.parametrize("binary_out", [True, False])
 @pytest.mark.parametrize("version", ["", "1"])
@@ -64,6 +66,7 @@ def test_one_output_of_two(client):
     assert answer.as_numpy("double") is None
 
 
+@pytest.mark.proves("dialect:v2", call="REST: compressed bodies", client="tritonclient")
 @pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
 def test_compressed_requests(client, algorithm):
     x = numbers(50)
@@ -71,6 +74,7 @@ def test_compressed_requests(client, algorithm):
     np.testing.assert_array_equal(answer.as_numpy("double"), x * 2)
 
 
+@pytest.mark.proves("dialect:v2", call="REST: BYTES and FP16", client="tritonclient")
 def test_strings_and_halves(echo_yard):
     text = np.array([["héllo".encode()], [b""], ["你好".encode()]], object)
     half = np.array([[1, 2], [-0.5, 65504], [np.inf, 0]], np.float16)
@@ -95,6 +99,7 @@ def test_the_error_names_the_finding(client):
     assert caught.value.status() == "400"
 
 
+@pytest.mark.proves("dialect:v2", call="REST: asyncio", client="tritonclient")
 def test_asyncio(sums_yard):
     async def main():
         async with triton_aio.InferenceServerClient(f"{sums_yard.host}:{sums_yard.port}") as client:

@@ -24,6 +24,7 @@ def saved(model: object, path: Path) -> Path:
     return path
 
 
+@pytest.mark.proves("format:catboost", "imports")
 @pytest.mark.parametrize("way", ["cbm", "joblib"])
 @pytest.mark.parametrize("y", [TWO, WORDS, TWO.astype(bool)], ids=["two", "words", "flags"])
 def test_the_file_answers_as_the_library(tmp_path: Path, y: np.ndarray, way: str) -> None:

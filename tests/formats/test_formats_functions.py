@@ -58,6 +58,7 @@ def texts(*words: str) -> Array:
     return out
 
 
+@pytest.mark.proves("format:python", "imports", "native", "batch")
 def test_a_function_of_plain_values_runs_row_by_row(tmp_path: Path) -> None:
     write(tmp_path, "slope.py", "SLOPE = 3.0\n")
     np.save(tmp_path / "weights.npy", np.array([2.0]))
@@ -197,6 +198,52 @@ def test_rows_that_lean_on_each_other_are_not_batched(tmp_path: Path) -> None:
     assert any("depends on the rows beside it" in note for note in found.report.notes)
 
 
+MIX = """
+from typing import Annotated
+import numpy as np
+def mix(x: Annotated[np.ndarray, "float32[N]"]):
+    return x - x.mean()
+def each(x: Annotated[np.ndarray, "float32[N]"]):
+    return x * 2
+def size(file: bytes) -> int:
+    if file[:2] != b"\\xff\\xd8":
+        raise ValueError("this is no JPEG")
+    return len(file)
+"""
+
+
+def test_few_real_rows_still_show_whether_rows_may_share_a_batch(tmp_path: Path) -> None:
+    write(tmp_path, "few.py", MIX)
+    one, two = tmp_path / "one.csv", tmp_path / "two.csv"
+    one.write_text("x\n1.5\n")
+    two.write_text("x\n1.5\n2.5\n")
+    for function, sample, batched in (("mix", one, False), ("mix", two, False), ("each", two, True)):
+        found = prepared(Path(f"{tmp_path}/few.py:{function}"), tmp_path, sample=sample)
+        assert found.signature.batched == batched
+
+
+def test_a_function_of_files_is_tried_on_real_ones(tmp_path: Path) -> None:
+    write(tmp_path, "few.py", MIX)
+    source = Path(f"{tmp_path}/few.py:size")
+    with pytest.raises(NotConvertible, match=r"this is no JPEG; give a real one with --sample FILE"):
+        prepared(source, tmp_path)
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "1.jpg").write_bytes(b"\xff\xd8 one")
+    found = prepared(source, tmp_path, sample=pictures / "1.jpg")
+    assert not found.signature.batched
+    assert any("equal rows show nothing" in note for note in found.report.notes)
+    assert answers(found, *found_bytes(b"\xff\xd8"))[0].tolist() == [2]
+    (pictures / "2.jpg").write_bytes(b"\xff\xd8 twice")
+    assert prepared(source, tmp_path, sample=pictures).signature.batched
+
+
+def found_bytes(*items: bytes) -> tuple[Array]:
+    out = np.empty(len(items), dtype=object)
+    out[:] = items
+    return (out,)
+
+
 def test_a_class_is_built_once(tmp_path: Path) -> None:
     source = write(
         tmp_path,
@@ -216,6 +263,7 @@ def test_a_class_is_built_once(tmp_path: Path) -> None:
     assert built.tolist() == [1.0, 1.0]
 
 
+@pytest.mark.proves("format:python", "streaming")
 def test_generators_are_known_to_stream(tmp_path: Path) -> None:
     source = write(
         tmp_path,

@@ -32,6 +32,7 @@ def files(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.proves("format:jax", "imports", "native", "batch")
 def test_it_is_served_with_any_number_of_rows(files, tmp_path):
     found = prepared(files / "any.jax", tmp_path)
     assert found.report.road == "python"

@@ -101,6 +101,7 @@ def check(found, kept) -> None:
                 np.testing.assert_allclose(have[name], array[:rows], atol=2e-6)
 
 
+@pytest.mark.proves("format:keras", "format:keras-h5", "imports", "verifies", "batch")
 @pytest.mark.parametrize("name", ["picture", "line", "norm", "words", "both"])
 @pytest.mark.parametrize("suffix", ["keras", "h5"])
 def test_it_is_converted_and_verified_without_tensorflow(name, suffix, files, tmp_path):
@@ -110,11 +111,12 @@ def test_it_is_converted_and_verified_without_tensorflow(name, suffix, files, tm
     check(found, np.load(files / f"{name}.npz"))
 
 
-@pytest.mark.parametrize("name", ["picture", "both"])
+@pytest.mark.proves("format:keras", "format:keras-h5", "native")
+@pytest.mark.parametrize("name", ["picture.keras", "both.keras", "both.h5"])
 def test_native(name, files, tmp_path):
-    found = prepared(files / f"{name}.keras", tmp_path, native=True)
+    found = prepared(files / name, tmp_path, native=True)
     assert found.report.road == "python"
-    check(found, np.load(files / f"{name}.npz"))
+    check(found, np.load((files / name).with_suffix(".npz")))
 
 
 def test_inputs_keep_their_names(files, tmp_path):

@@ -28,6 +28,7 @@ def saved(model: object, path: Path) -> Path:
     return path
 
 
+@pytest.mark.proves("format:lightgbm", "imports")
 @pytest.mark.parametrize("y", [TWO, THREE], ids=["two classes", "three"])
 def test_the_text_answers_as_the_library(tmp_path: Path, y: np.ndarray) -> None:
     model = fitted(y=y)

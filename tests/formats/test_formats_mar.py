@@ -57,6 +57,12 @@ def archive(path: Path, files: dict[str, str], **model: str) -> Path:
     return path
 
 
+@pytest.mark.proves(
+    "format:mar",
+    "imports",
+    "native",
+    how="an archive with the manifest that torch-model-archiver 0.12 writes",
+)
 def test_a_custom_handler(tmp_path: Path) -> None:
     files = {"handler.py": CUSTOM, "weights.json": '{"add": 40}', "requirements.txt": "numpy\n"}
     path = archive(tmp_path / "adder.mar", files, requirementsFile="requirements.txt")

@@ -105,6 +105,9 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
+@pytest.mark.proves(
+    "format:mlflow", "imports", "verifies", "batch", how="an MLmodel text that MLflow 3.18 wrote"
+)
 def test_a_boosters_folder(folder: Path, tmp_path: Path) -> None:
     model = xgboost.XGBClassifier(n_estimators=6).fit(X, THREE)
     model.save_model(folder / "model.ubj")
@@ -125,6 +128,8 @@ def test_a_boosters_folder(folder: Path, tmp_path: Path) -> None:
     found = prepared(folder, tmp_path)
     assert found.report.verdict is not None
     assert found.report.verdict.ok
+    assert found.report.checked is not None
+    assert found.report.checked.batched
     version = open_version(found.bundle.folder)
     try:
         assert np.allclose(version.runner.run((X,))[1], model.predict_proba(X), atol=1e-5)
@@ -132,6 +137,7 @@ def test_a_boosters_folder(folder: Path, tmp_path: Path) -> None:
         version.runner.close()
 
 
+@pytest.mark.proves("format:mlflow", "imports", how="an MLmodel text that MLflow 3.18 wrote")
 def test_an_estimators_folder(folder: Path, tmp_path: Path) -> None:
     skops.io.dump(LogisticRegression().fit(X, TWO), folder / "model.skops")
     (folder / "MLmodel").write_text(SKLEARN)

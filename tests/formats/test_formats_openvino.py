@@ -27,6 +27,7 @@ def folder(tmp_path_factory) -> Path:
     return place
 
 
+@pytest.mark.proves("format:savedmodel", "native", how="by OpenVINO, without TensorFlow")
 def test_the_default_signature_is_served_and_what_was_not_proved_is_said(folder, tmp_path):
     found = prepared(folder / "two", tmp_path)
     assert found.report.road == "python"

@@ -39,6 +39,7 @@ def steps(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.proves("format:pipeline", "native", "batch")
 def test_functions_before_and_after_a_model(steps: Path) -> None:
     around = {"pre": f"{steps}/around.py:pre", "post": f"{steps}/around.py:post"}
     found = prepared(steps / "trees.json", steps, options=around)
@@ -77,6 +78,7 @@ def test_a_native_model_between_functions(steps: Path) -> None:
     assert set(answers(found, *tensors(frame[:20]))[0].tolist()) <= {b"no", b"yes"}
 
 
+@pytest.mark.proves("format:pipeline", "imports", "verifies")
 def test_steps_that_are_graphs_become_one(steps: Path) -> None:
     plan = write(
         steps,

@@ -66,6 +66,7 @@ def answers(file: Path, *arrays: np.ndarray, **named: np.ndarray):
         )
 
 
+@pytest.mark.proves("format:pt2", "imports", "verifies", "native", "batch")
 @pytest.mark.parametrize("native", [False, True])
 def test_the_file_says_its_shapes_and_any_number_of_rows(native, files, tmp_path):
     found = prepared(files / "small.pt2", tmp_path, native=native)

@@ -154,6 +154,17 @@ def test_missing_rows(tmp_path: Path) -> None:
         read_rows(tmp_path / "rows.csv")
 
 
+def test_pictures_are_rows_one_by_one_or_in_a_folder(tmp_path: Path) -> None:
+    for name, data in (("b.jpg", b"\xff\xd8 b"), ("a.JPG", b"\xff\xd8 a"), (".hidden", b"")):
+        (tmp_path / name).write_bytes(data)
+    assert typed(read_rows(tmp_path / "b.jpg")).columns[0].tolist() == [b"\xff\xd8 b"]
+    assert read_rows(tmp_path / "a.JPG").columns[0].tolist() == [b"\xff\xd8 a"]
+    assert read_rows(tmp_path).columns[0].tolist() == [b"\xff\xd8 a", b"\xff\xd8 b"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BadInput, match="has no files"):
+        read_rows(tmp_path / "empty")
+
+
 def test_numbers_are_found_in_text_columns() -> None:
     columns = typed(csv("a,b,c\n1,x,\n,2,3.5\n")).columns
     assert [column.dtype.kind for column in columns] == ["f", "O", "f"]

@@ -24,6 +24,7 @@ def folders(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.proves("format:savedmodel", "imports", "verifies", "native", "batch")
 @pytest.mark.parametrize("native", [False, True])
 def test_the_default_signature_with_its_names(native, folders, tmp_path):
     found = prepared(folders / "two", tmp_path, native=native)

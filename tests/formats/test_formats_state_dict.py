@@ -107,6 +107,7 @@ def test_weights_alone_are_refused_with_the_option_that_helps(name, files, tmp_p
         prepared(files / name, tmp_path, input=LINE)
 
 
+@pytest.mark.proves("format:torch", "format:safetensors", "imports", "verifies", "batch")
 @pytest.mark.parametrize("name", ["weights.pt", "checkpoint.pth", "parallel.pth", "weights.safetensors"])
 def test_with_their_class_they_are_converted_and_verified(name, files, tmp_path):
     found = prepared(files / name, tmp_path, input=LINE, module="Small", module_code=CODE)
@@ -115,8 +116,10 @@ def test_with_their_class_they_are_converted_and_verified(name, files, tmp_path)
     check(found, files)
 
 
-def test_native_and_a_function_that_makes_the_module(files, tmp_path):
-    found = prepared(files / "weights.pt", tmp_path, native=True, input=LINE, module="make", module_code=CODE)
+@pytest.mark.proves("format:torch", "format:safetensors", "native")
+@pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors"])
+def test_native_and_a_function_that_makes_the_module(name, files, tmp_path):
+    found = prepared(files / name, tmp_path, native=True, input=LINE, module="make", module_code=CODE)
     assert found.report.road == "python"
     check(found, files)
 

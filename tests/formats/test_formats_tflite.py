@@ -18,6 +18,7 @@ KEPT = Path(__file__).parent / "data"
 FILE = KEPT / "picture.tflite"
 
 
+@pytest.mark.proves("format:tflite", "imports", "native", "batch")
 def test_it_is_served_with_any_number_of_rows(tmp_path):
     found = prepared(FILE, tmp_path)
     assert found.report.road == "python"

@@ -87,6 +87,7 @@ def test_a_file_without_shapes_asks_for_exactly_the_line(files, tmp_path):
         prepared(files / "picture.pt", tmp_path)
 
 
+@pytest.mark.proves("format:torchscript", "imports", "verifies", "batch")
 @pytest.mark.parametrize("name", ["traced.pt", "scripted.pt"])
 def test_it_is_converted_verified_and_batched(name, files, tmp_path):
     found = prepared(files / name, tmp_path, input=[LINE])
@@ -103,6 +104,7 @@ def test_it_is_converted_verified_and_batched(name, files, tmp_path):
             np.testing.assert_allclose(run(x)["output"], answers(files / name, x), atol=1e-6)
 
 
+@pytest.mark.proves("format:torchscript", "native")
 def test_native_answers_are_those_of_pytorch(files, tmp_path):
     found = prepared(files / "picture.pt", tmp_path, native=True, input=["image:float32[N,3,32,32]"])
     assert found.report.road == "python"

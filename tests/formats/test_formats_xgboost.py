@@ -24,6 +24,7 @@ def fitted(
     return kind(n_estimators=12, **more).fit(rows, y)
 
 
+@pytest.mark.proves("format:xgboost", "imports")
 @pytest.mark.parametrize("suffix", ["json", "ubj"])
 def test_the_wrappers_file_answers_as_the_wrapper(tmp_path: Path, suffix: str) -> None:
     model = fitted(y=THREE)

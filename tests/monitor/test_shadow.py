@@ -121,3 +121,13 @@ def test_one_report_or_many_merged(pairs):
         parts.max_difference,
     )
     assert parts.scores_near == sum(a == b for a, b in pairs)
+
+
+def test_what_a_regressor_says_is_a_number():
+    def said(values):
+        spec = TensorSpec("prediction", dtype_of(np.float32(values)), (None,))
+        signature = Signature((), (spec,), task="regressor", label="prediction")
+        return InferReply("house", "1", signature, (np.float32(values),))
+
+    seen = compare(said([200.0, 10.0]), said([202.0, 10.0]), 0, NEAR)
+    assert (seen.labels, seen.scores, seen.scores_near, seen.max_difference) == (0, 2, 1, 2.0)

@@ -71,6 +71,7 @@ class Call:
         return error.message()
 
 
+@pytest.mark.proves("dialect:triton", call="gRPC: ModelStreamInfer, piece by piece", client="tritonclient")
 def test_a_piece_comes_before_the_next_is_made(plane, tmp_path):
     gate = tmp_path / "gate"
     with Call(plane) as call:
@@ -175,6 +176,7 @@ def test_a_host_that_is_killed_midway_is_said(plane, tmp_path):
         assert word_of(call.result()) == "again "
 
 
+@pytest.mark.proves("dialect:triton", call="gRPC: ModelStreamInfer, asyncio", client="tritonclient")
 def test_the_asynchronous_client(plane):
     async def ask():
         async with triton_aio.InferenceServerClient(plane.grpc_url) as client:

@@ -59,6 +59,7 @@ class Curl:
         return found
 
 
+@pytest.mark.proves("dialect:triton", call="generate_stream, piece by piece", client="curl")
 def test_a_piece_comes_before_the_next_is_made(plane, tmp_path):
     gate = tmp_path / "gate"
     with Curl(plane, f"first wait:{gate} second") as curl:

@@ -118,3 +118,15 @@ def test_a_large_example_is_left_out():
     image = Signature((TensorSpec("x", DTYPES["FP32"], (None, 100)),), ())
     made = json.loads(openapi_document([("m", "1", image, (np.zeros((1, 100), np.float32),))]))
     assert "example" not in made["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
+
+
+def test_pictures_are_sent_as_files_and_not_shown():
+    picture = Signature(
+        (TensorSpec("jpeg", DTYPES["BYTES"], (None,)),), (TensorSpec("y", DTYPES["INT64"], (None,)),)
+    )
+    rows = np.empty(1, object)
+    rows[0] = b"\xff\xd8"
+    made = json.loads(openapi_document([("p", "1", picture, (rows,))]))
+    content = made["paths"]["/predict"]["post"]["requestBody"]["content"]
+    assert content["application/octet-stream"]["schema"]["format"] == "binary"
+    assert "example" not in content["application/json"]

@@ -306,3 +306,39 @@ def test_nested_strings_are_answered_nested():
 def test_a_broken_number_is_named_as_a_request_error():
     with pytest.raises((BadRequest, BadInput)):
         decode(b"[[1, 2, 3, 1e999]]")
+
+
+PICTURE = b"\xff\xd8\xff\xe0 a picture, as it is \x00\x01"
+FORM = (
+    b'--x\r\ncontent-disposition: form-data; name="f"; filename="a.jpg"\r\n\r\n' + PICTURE + b"\r\n--x--\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (PICTURE, "image/jpeg"),
+        (PICTURE, "application/octet-stream"),
+        (PICTURE, "application/x-www-form-urlencoded"),
+        (PICTURE, ""),
+        (FORM, "multipart/form-data; boundary=x"),
+    ],
+)
+@pytest.mark.parametrize("shape", [(None,), (None, 1)])
+@pytest.mark.parametrize("step", [8, 1 << 20])
+def test_a_file_is_the_one_row_of_a_model_that_takes_bytes(body, kind, shape, step):
+    signature = Signature((TensorSpec("t", DTYPES["BYTES"], shape),), TEXT.outputs)
+    found = run(plain.decode_plain(body, kind, signature, WireLimits(step_bytes=step)))
+    assert found.rows == 1
+    assert found.request.arrays[0].ravel().tolist() == [PICTURE]
+    assert found.request.arrays[0].shape == (1,) * len(shape)
+
+
+def test_a_file_for_a_model_that_takes_none_is_refused():
+    for kind in ("image/jpeg", "multipart/form-data; boundary=x"):
+        with pytest.raises(UnsupportedMedia):
+            plain.decode_plain(PICTURE, kind, IRIS, LIMITS)
+    with pytest.raises(BadRequest, match="not JSON"):
+        plain.decode_plain(PICTURE, "", IRIS, LIMITS)
+    with pytest.raises(BadRequest, match="not JSON"):
+        plain.decode_plain(b"a text", "", TEXT, LIMITS)

@@ -6,6 +6,9 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from modelyard.wire.openapi import is_text
+from modelyard.wire.plain import takes_bytes
+
 if TYPE_CHECKING:
     from modelyard.compiler.report import CompileReport
     from modelyard.core.signature import Signature, TensorSpec
@@ -55,6 +58,8 @@ def example_body(signature: Signature, example: tuple[Array, ...]) -> dict[str, 
 
 def example_line(url: str, signature: Signature, example: tuple[Array, ...]) -> str:
     """A curl line to paste."""
+    if takes_bytes(signature) and not is_text(example[0]):
+        return f"curl -s {url}/predict --data-binary @FILE"
     body = json.dumps(example_body(signature, example), ensure_ascii=False)
     if len(body) > 400:
         return f"open {url}/docs for an example ({len(body):,} characters)"

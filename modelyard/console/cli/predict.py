@@ -175,10 +175,15 @@ def draw(found: Prediction, terminal: bool, color: bool) -> str:
     return text
 
 
+def _label_head(found: Prediction) -> str:
+    """A class is a label; what stands alone keeps its own name, such as a regressor's prediction."""
+    return found.label_output or "label" if found.scores is None else "label"
+
+
 def _heads(found: Prediction) -> tuple[list[str], list[int]]:
     heads, numbers = ["row"], []
     if found.label is not None:
-        heads.append("label")
+        heads.append(_label_head(found))
         if found.label.dtype.kind in "iuf":
             numbers.append(1)
         if found.scores is not None:
@@ -247,7 +252,7 @@ def _write_csv(output: Path, found: Prediction) -> None:
     heads: list[str] = []
     columns: list[Array] = []
     if found.label is not None:
-        heads.append("label")
+        heads.append(_label_head(found))
         columns.append(found.label)
     for name, array in found.outputs.items():
         if name == found.label_output:

@@ -54,7 +54,9 @@ def load(path: str, ask: Ask) -> tuple[FunctionModel, list[str]]:
     try:
         model = FunctionModel(function, what, known, probe, profile_of(specs, rows or probe))
     except (ModelFailed, BadInput) as error:
-        hint = "" if rows is not None else "; give some real rows with --sample rows.csv"
+        one = "a real one with --sample FILE, such as a picture"
+        few = "some real rows with --sample rows.csv"
+        hint = "" if rows is not None else f"; give {one if _takes_files(known) else few}"
         raise NotConvertible(f"it does not answer probing rows: {error.message}{hint}") from error
     return model, notes
 
@@ -247,6 +249,10 @@ def _shown_by(one: Parameter, taken: list[Parameter], ask: Ask) -> TensorSpec | 
         own = () if _made_up(names) else names
         return TensorSpec(one.name, DTYPES[kind], (None, len(names)), own)
     return None
+
+
+def _takes_files(known: Sequence[Parameter]) -> bool:
+    return len(known) == 1 and known[0].kind is bytes
 
 
 def _sample_rows(ask: Ask, specs: Sequence[TensorSpec]) -> tuple[Array, ...] | None:

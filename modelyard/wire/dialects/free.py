@@ -19,7 +19,7 @@ from modelyard.wire.dialects.bodies import CSV_TYPES, is_json, media_of, parse_j
 from modelyard.wire.dialects.csv_rows import read_headless
 from modelyard.wire.dialects.multipart import FORM, first_part
 from modelyard.wire.dialects.rows import read_rows, request_of, requests_of
-from modelyard.wire.plain import decode_plain
+from modelyard.wire.plain import decode_plain, takes_bytes
 from modelyard.wire.plain_rows import column_names
 
 if TYPE_CHECKING:
@@ -83,8 +83,9 @@ class Free:
         if media == NPY:
             return request_of(signature, [read_npy(body, signature, limits)])
         spec = signature.inputs[0]
-        one = len(signature.inputs) == 1 and spec.dtype.kind == "bytes"
-        if one and (not is_json(media) or bytes(body[:16]).lstrip()[:1] not in (b"{", b"[")):
+        if takes_bytes(signature) and (
+            not is_json(media) or bytes(body[:16]).lstrip()[:1] not in (b"{", b"[")
+        ):
             return request_of(signature, [to_objects([bytes(body)], (1,) * len(spec.shape))])
         if media in ("application/octet-stream", "application/x-ndjson") or is_json(media):
             return self._json(body, signature, limits)
