@@ -66,6 +66,7 @@ ENVIRONMENTS = (
             "test_formats_pt2.py",
             "test_formats_state_dict.py",
             "test_formats_keras.py",
+            "test_formats_transformers.py",
         ),
     ),
     Environment("tensorflow", ("test_formats_savedmodel.py",)),
