@@ -31,7 +31,7 @@ class Environment:
 
     Args:
         name: of its folder and of its file of pins.
-        tests: the files that run in it and nowhere else.
+        tests: the files that run in it and nowhere else, from ``tests/formats``.
     """
 
     name: str
@@ -53,9 +53,14 @@ class Environment:
         return REQUIREMENTS / f"{self.name}.txt"
 
     @property
+    def alone(self) -> Path:
+        """What is put into it without what that asks for; there need be no such file."""
+        return REQUIREMENTS / f"{self.name}.alone.txt"
+
+    @property
     def paths(self) -> list[Path]:
         """Its tests."""
-        return [TESTS / name for name in self.tests]
+        return [(TESTS / name).resolve() for name in self.tests]
 
 
 ENVIRONMENTS = (
@@ -67,9 +72,10 @@ ENVIRONMENTS = (
             "test_formats_state_dict.py",
             "test_formats_keras.py",
             "test_formats_transformers.py",
+            "test_formats_torch_containers.py",
         ),
     ),
-    Environment("tensorflow", ("test_formats_savedmodel.py",)),
+    Environment("tensorflow", ("test_formats_savedmodel.py", "../dialects/test_tfserving_stubs.py")),
     Environment("openvino", ("test_formats_openvino.py",)),
     Environment("litert", ("test_formats_tflite.py",)),
     Environment("jax", ("test_formats_jax.py",)),
@@ -83,8 +89,8 @@ class NotInstallable(Exception):
 def digest(environment: Environment) -> str:
     """Name what it would be made from: pins, constraints, our own dependencies, the interpreter."""
     found = hashlib.sha256(".".join(map(str, sys.version_info[:3])).encode())
-    for path in (environment.pins, ROOT / "constraints.txt"):
-        found.update(path.read_bytes())
+    for path in (environment.pins, environment.alone, ROOT / "constraints.txt"):
+        found.update(path.read_bytes() if path.exists() else b"")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     found.update(json.dumps([project["dependencies"], project["optional-dependencies"]]).encode())
     return found.hexdigest()
@@ -107,6 +113,8 @@ def ready(environment: Environment) -> float:
     _run([sys.executable, "-m", "venv", str(environment.folder)])
     pip = [str(environment.python), "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
     _run([*pip, "-r", str(environment.pins)])
+    if environment.alone.exists():
+        _run([*pip, "--no-deps", "-r", str(environment.alone)])
     stamp.write_text(wanted)
     return time.monotonic() - began
 

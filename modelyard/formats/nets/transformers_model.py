@@ -86,7 +86,8 @@ def _filled(transformers: Any, folder: Path, architecture: str) -> Any:
     import torch
 
     kind: Any = getattr(transformers, architecture, None)
-    if not inspect.isclass(kind) or not issubclass(kind, transformers.PreTrainedModel):
+    known = inspect.isclass(kind) and issubclass(kind, transformers.PreTrainedModel)
+    if not known:
         raise NotConvertible(f"Transformers {transformers.__version__} has no model {architecture!r}")
     transformers.utils.logging.set_verbosity(transformers.utils.logging.CRITICAL)
     transformers.utils.logging.disable_progress_bar()
