@@ -16,7 +16,11 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.heavy
 
+from PIL import Image
 from roads import prepared, served, shapes
+
+from modelyard.core.errors import ModelyardError
+from modelyard.formats.containers.torchserve_vision import cut
 
 MLMODEL = """\
 flavors:
@@ -159,3 +163,43 @@ def test_a_handler_with_a_class_and_its_weights(tmp_path):
     path = archive(tmp_path / "eager.mar", files, serializedFile="weights.pth", modelFile="net.py")
     (answer,) = ask(prepared(path, tmp_path), json.dumps(X[1].tolist()).encode())
     np.testing.assert_allclose(json.loads(answer)["scores"], want(X[1:2])[0], atol=1e-6)
+
+
+def pictures() -> bytes:
+    """Sorts pictures by the mean of their three colours."""
+
+    class Colours(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean([2, 3]) * 4
+
+    return saved(lambda out: torch.jit.save(torch.jit.script(Colours()), out))
+
+
+def picture(kind: str, colour: tuple[int, int, int], size: tuple[int, int]) -> bytes:
+    return saved(lambda out: Image.new("RGB", size, colour).save(out, kind))
+
+
+def test_the_handler_of_pictures(tmp_path):
+    names = {"0": "red", "1": ["n01", "green"], "2": "blue"}
+    files = {"model.pt": pictures(), "index_to_name.json": json.dumps(names)}
+    path = archive(tmp_path / "c.mar", files, handler="image_classifier", serializedFile="model.pt")
+    found = prepared(path, tmp_path)
+    (first,) = ask(found, picture("PNG", (255, 30, 40), (400, 300)))
+    shares = json.loads(first)
+    assert next(iter(shares)) == "red"
+    assert set(shares) == {"red", "green", "blue"}
+    scaled = (np.array([255, 30, 40]) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    raised = np.exp(4 * scaled - np.max(4 * scaled))
+    np.testing.assert_allclose(shares["red"], raised[0] / raised.sum(), atol=1e-5)
+    (second,) = ask(found, picture("JPEG", (20, 250, 20), (60, 90)))
+    assert next(iter(json.loads(second))) == "green"
+    with pytest.raises(ModelyardError, match="cannot identify"):
+        ask(found, b"\xff\xd8 no picture")
+
+
+def test_pictures_are_cut_in_the_middle():
+    wide = Image.new("RGB", (512, 256))
+    wide.paste((255, 255, 255), (144, 16, 368, 240))
+    found = cut(wide)
+    assert found.shape == (3, 224, 224)
+    np.testing.assert_allclose(found[:, ::223, ::223].min(), (1 - 0.485) / 0.229, atol=1e-5)

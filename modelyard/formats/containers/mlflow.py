@@ -94,8 +94,8 @@ def _none_of(flavors: Mapping[str, Any]) -> str:
 def _inner(folder: Path, name: str, flavor: Mapping[str, Any], ask: Ask) -> tuple[Any, list[str]]:
     path = _below(folder, flavor.get(_DATA.get(name, "data")))
     if name == "pytorch" and path.is_dir():
-        own = path.relative_to(folder.resolve())
-        places = [_below(folder, f"{own}/{one}") for one in _TORCH]
+        inside = path.relative_to(folder.resolve())
+        places = [_below(folder, f"{inside}/{one}") for one in _TORCH]
         path = next((place for place in places if place.is_file()), places[-1])
     if not path.is_file():
         raise MissingFile(f"the folder has no {path.name!r}, which its MLmodel names")
