@@ -7,7 +7,6 @@ the folder is run: the class is one that the installed package has.
 from __future__ import annotations
 
 import inspect
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +45,6 @@ def load_transformers(path: str, ask: Ask) -> tuple[Network, list[str]]:
     folder = Path(path)
     told = hub.read(folder)
     outputs = told.outputs()
-    os.environ.update(HF_HUB_OFFLINE="1", HF_HOME="/nonexistent", HF_HUB_DISABLE_TELEMETRY="1")
     with extra("huggingface", "a Hugging Face folder with weights"):
         import torch
         import transformers
