@@ -35,6 +35,7 @@ from modelyard.compiler.verify import verify
 from modelyard.core.digest import sha256_of
 from modelyard.core.errors import ChildFailed, CorruptFile, MissingExtra, MissingFile, NotConvertible
 from modelyard.core.signature import Signature
+from modelyard.formats.containers.hub import with_classes
 from modelyard.formats.fit import to_inputs
 from modelyard.formats.original import Original
 from modelyard.formats.rows import read_rows
@@ -199,7 +200,8 @@ def _graph_road(job: _Job) -> tuple[Bundle, CompileReport]:
         notes=graph.notes,
     )
     data = graph.data if graph.applied else b""
-    return job.pack(Making(rehearsal.signature, report, recording, data))
+    signature = with_classes(rehearsal.signature, job.wishes.options.get("classes") or ())
+    return job.pack(Making(signature, report, recording, data))
 
 
 def _original_road(job: _Job) -> tuple[Bundle, CompileReport]:
@@ -245,7 +247,7 @@ def _native(job: _Job, original: Original, groups: Sequence[Group], made: _Made)
     """
     recording = _recorded(job, original, None, groups)
     signature = original.signature
-    unknown = signature.task == "tensor" or bool(original.description.get("function"))
+    unknown = signature.task == "tensor" or any(original.description.get(one) for one in ("function", "net"))
     if not signature.batched or not unknown or not groups:
         return replace(made, recording=recording)
     proof = _apart(original, groups)

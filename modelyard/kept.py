@@ -46,7 +46,17 @@ HOST_RUN_S = 50.0
 _MOST_MEMORY = 1 << 46
 _VERSIONS = (
     *("modelyard", "numpy", "onnxruntime", "scikit-learn", "skl2onnx", "onnx", "protobuf"),
-    *("torch", "onnxscript", "safetensors", "keras", "h5py", "tensorflow", "tensorflow-cpu", "tf2onnx"),
+    *(
+        "torch",
+        "onnxscript",
+        "safetensors",
+        "transformers",
+        "keras",
+        "h5py",
+        "tensorflow",
+        "tensorflow-cpu",
+        "tf2onnx",
+    ),
     *("openvino", "ai-edge-litert", "jax"),
     *("onnxmltools", "xgboost", "xgboost-cpu", "lightgbm", "catboost"),
 )

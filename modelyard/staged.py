@@ -19,6 +19,7 @@ import msgspec
 from modelyard.artifact.bundle import unpack_rows
 from modelyard.compiler.report import CompileReport
 from modelyard.core.errors import BadConfig
+from modelyard.formats.containers import hub
 from modelyard.formats.containers.unpack import unpack
 from modelyard.formats.pipeline.plan import MARK, Part, Parts, Plan, Step, checked, read_toml
 from modelyard.formats.sniff import sniff
@@ -70,6 +71,9 @@ def staged(source: Path, options: Mapping[str, Any], prepare: PrepareStep) -> It
         plan = _around(source, around, rest, is_code=code is not None)
     elif source.suffix == ".toml" and source.is_file():
         plan = read_toml(source)
+    if plan is None and code is None and source.is_dir() and sniff(source).format == "huggingface-onnx":
+        yield _graph_of(source, rest)
+        return
     archive = plan is None and code is None and source.is_file() and sniff(source).format == "mar"
     if plan is None and code is None and not archive:
         yield Staged(source, rest)
@@ -87,6 +91,13 @@ def staged(source: Path, options: Mapping[str, Any], prepare: PrepareStep) -> It
         else:
             unpack(source, folder)
         yield Staged(folder, rest)
+
+
+def _graph_of(folder: Path, rest: Mapping[str, Any]) -> Staged:
+    """The graph of a Hugging Face folder, which needs nothing else of it but the names of its classes."""
+    found = hub.read(folder)
+    told = {"classes": list(found.classes)} if found.classes else {}
+    return Staged(folder / found.graph, {**rest, **told})
 
 
 def _around(source: Path, around: Mapping[str, str], rest: Mapping[str, Any], *, is_code: bool) -> Plan:

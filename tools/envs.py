@@ -32,12 +32,10 @@ class Environment:
     Args:
         name: of its folder and of its file of pins.
         tests: the files that run in it and nowhere else, from ``tests/formats``.
-        alone: packages that are installed without what they ask for, because it is there by another name.
     """
 
     name: str
     tests: tuple[str, ...]
-    alone: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -55,6 +53,11 @@ class Environment:
         return REQUIREMENTS / f"{self.name}.txt"
 
     @property
+    def alone(self) -> Path:
+        """What is put into it without what that asks for; there need be no such file."""
+        return REQUIREMENTS / f"{self.name}.alone.txt"
+
+    @property
     def paths(self) -> list[Path]:
         """Its tests."""
         return [(TESTS / name).resolve() for name in self.tests]
@@ -68,6 +71,8 @@ ENVIRONMENTS = (
             "test_formats_pt2.py",
             "test_formats_state_dict.py",
             "test_formats_keras.py",
+            "test_formats_transformers.py",
+            "test_formats_torch_containers.py",
             "../docs/test_tutorial_keras.py",
         ),
     ),
@@ -76,9 +81,9 @@ ENVIRONMENTS = (
         (
             "test_formats_savedmodel.py",
             "../dialects/test_tfserving_client.py",
+            "../dialects/test_tfserving_stubs.py",
             "../docs/test_tutorial_picture.py",
         ),
-        alone=("tensorflow-serving-api==2.21.0",),  # it asks for tensorflow, and tensorflow-cpu is that
     ),
     Environment("openvino", ("test_formats_openvino.py",)),
     Environment("litert", ("test_formats_tflite.py",)),
@@ -93,11 +98,10 @@ class NotInstallable(Exception):
 def digest(environment: Environment) -> str:
     """Name what it would be made from: pins, constraints, our own dependencies, the interpreter."""
     found = hashlib.sha256(".".join(map(str, sys.version_info[:3])).encode())
-    for path in (environment.pins, ROOT / "constraints.txt"):
-        found.update(path.read_bytes())
+    for path in (environment.pins, environment.alone, ROOT / "constraints.txt"):
+        found.update(path.read_bytes() if path.exists() else b"")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     found.update(json.dumps([project["dependencies"], project["optional-dependencies"]]).encode())
-    found.update(" ".join(environment.alone).encode())
     return found.hexdigest()
 
 
@@ -118,8 +122,8 @@ def ready(environment: Environment) -> float:
     _run([sys.executable, "-m", "venv", str(environment.folder)])
     pip = [str(environment.python), "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
     _run([*pip, "-r", str(environment.pins)])
-    if environment.alone:
-        _run([*pip, "--no-deps", *environment.alone])
+    if environment.alone.exists():
+        _run([*pip, "--no-deps", "-r", str(environment.alone)])
     stamp.write_text(wanted)
     return time.monotonic() - began
 

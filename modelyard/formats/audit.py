@@ -10,12 +10,13 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import msgspec
 
 from modelyard.core.errors import CorruptFile, MissingFile
+from modelyard.formats.containers import hub
 from modelyard.formats.inflate import compression_of, peek
 from modelyard.formats.names import SKOPS_REVIEWED, sort_of
 from modelyard.formats.nets import look
@@ -77,6 +78,8 @@ def audit(path: Path, sniffed: Sniffed) -> Audit:
     try:
         if sniffed.format in look.FORMATS:
             return _network(path, sniffed)
+        if path.is_dir() and sniffed.format.startswith("huggingface"):
+            return _hub(path, sniffed)
         if path.is_dir():
             return Audit(0, False, True, (), (), (), (_HELD,), ())
         with open(path, "rb") as stream:
@@ -95,6 +98,23 @@ def audit(path: Path, sniffed: Sniffed) -> Audit:
         raise MissingFile(f"{path} cannot be read: {error.strerror}") from error
     except OSError as error:
         raise CorruptFile(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _hub(path: Path, sniffed: Sniffed) -> Audit:
+    found = hub.read(path)
+    size = sum(one.stat().st_size for one in path.rglob("*") if one.is_file())
+    if found.graph:
+        with (path / found.graph).open("rb") as stream:
+            own = _onnx(path / found.graph, stream, size)
+        return replace(own, facts=(("graph", found.graph), *own.facts))
+    findings = ["its weights are numbers only; the class that uses them is of the installed Transformers"]
+    if found.code:
+        findings = [
+            f"it asks for Python code of its own ({_some(list(found.code))}), which is never run here"
+        ]
+    return Audit(
+        size, sniffed.safe, True, (), (), (), tuple(findings), (("architecture", found.architecture),)
+    )
 
 
 def _network(path: Path, sniffed: Sniffed) -> Audit:

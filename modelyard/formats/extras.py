@@ -56,6 +56,8 @@ _ROWS = (
     Framework("torch", ("torch",), "torch", "TorchScript, torch.export programs, weights"),
     Framework("onnxscript", ("onnxscript",), "torch", "torch.export programs to ONNX"),
     Framework("safetensors", ("safetensors",), "torch", "safetensors weights"),
+    Framework("PIL", ("pillow",), "torch", "pictures in TorchServe archives"),
+    Framework("transformers", ("transformers",), "huggingface", "Hugging Face folders with weights"),
     Framework("keras", ("keras",), "keras", "Keras models"),
     Framework("h5py", ("h5py",), "keras", "Keras .h5 files"),
     Framework("tensorflow", ("tensorflow-cpu", "tensorflow"), "tensorflow", "SavedModels in TensorFlow"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 READ_HERE = (
     "formats read by this release: ONNX; scikit-learn from pickle, joblib, cloudpickle or skops; PyTorch; "
     "Keras; TensorFlow SavedModel and Lite; JAX; XGBoost (.json, .ubj); LightGBM (.txt); CatBoost (.cbm); "
-    "MLflow folders; TorchServe archives (.mar); Python functions (file.py:function); pipelines (.toml)"
+    "MLflow folders; Hugging Face folders; TorchServe archives (.mar); Python functions (file.py:function); "
+    "pipelines (.toml)"
 )
 
 OLD_XGBOOST = (

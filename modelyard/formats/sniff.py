@@ -21,6 +21,7 @@ import msgspec
 from modelyard.core.errors import CorruptFile, MissingFile, UnknownFormat
 from modelyard.formats import foreign
 from modelyard.formats.boosters.marks import CutOff, recognise
+from modelyard.formats.containers import hub
 from modelyard.formats.inflate import compression_of, peek
 from modelyard.formats.nets import marks
 from modelyard.formats.onnx_walk import NotProtobuf, looks_cut_off, outline
@@ -85,6 +86,7 @@ def sniff(path: Path) -> Sniffed:
         MissingFile: it is not there, is a folder, or may not be read.
         CorruptFile: it is empty, truncated or damaged.
         UnknownFormat: it is something else; the message says what.
+        UnsafeFile: it leads out of its own folder.
     """
     try:
         mode = os.stat(path).st_mode
@@ -94,6 +96,8 @@ def sniff(path: Path) -> Sniffed:
             for mark, name, detail in foreign.CODE_FOLDERS:
                 if (path / mark).is_file():
                     return Sniffed(name, detail, False)
+            if (folder := hub.look(path)) is not None:
+                return Sniffed("huggingface-onnx" if folder.graph else "huggingface", folder.detail, False)
             raise _folder(path)
         if not stat.S_ISREG(mode):
             raise MissingFile(f"{path} is no ordinary file; give the path of a model file")

@@ -38,6 +38,8 @@ FORMATS: Table[Loader] = Table(
         "python": "modelyard.formats.functions.load:load",
         "mar": "modelyard.formats.containers.mar:load",
         "mlflow": "modelyard.formats.containers.mlflow:load",
+        "huggingface": "modelyard.formats.nets.transformers_model:load_transformers",
+        "huggingface-onnx": "modelyard.formats.loading:load_onnx",
         "pipeline": "modelyard.formats.pipeline.chain:load",
     },
     "format",

@@ -24,7 +24,12 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEX
 
 # Frameworks that ask for a folder to write to are given one that is there and that they may not write to;
 # Keras needs no TensorFlow when PyTorch computes for it.
-_FRAMEWORKS = {"TORCHINDUCTOR_CACHE_DIR": "/", "KERAS_BACKEND": "torch", "TF_CPP_MIN_LOG_LEVEL": "3"}
+_FRAMEWORKS = {
+    "TORCHINDUCTOR_CACHE_DIR": "/",
+    "KERAS_BACKEND": "torch",
+    "HF_HUB_OFFLINE": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
 
 
 def search_path() -> list[str]:

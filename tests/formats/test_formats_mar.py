@@ -88,7 +88,9 @@ def serve(data, context):
 @pytest.mark.parametrize(
     ("files", "model", "error", "message"),
     [
-        ({}, {"handler": "image_classifier"}, NotConvertible, "TorchServe's own"),
+        ({}, {"handler": "waveglow"}, NotConvertible, "TorchServe's own"),
+        ({}, {"handler": "text_classifier"}, NotConvertible, "torchtext, which is no longer made"),
+        ({}, {"handler": "object_detector"}, NotConvertible, "needs torchvision"),
         ({"handler.py": "from ts.metrics import x"}, {}, NotConvertible, r"ts\.metrics"),
         ({"handler.py": "import no_such_thing"}, {}, MissingExtra, "no_such_thing"),
         ({"handler.py": "x = 1"}, {}, NotConvertible, "no function 'handle'"),

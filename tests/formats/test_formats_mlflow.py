@@ -11,6 +11,7 @@ import pytest
 import skops.io
 import xgboost
 from booster_rows import THREE, TWO, X, opened, prepared
+from onnx import TensorProto, helper, load, numpy_helper, save
 from sklearn.linear_model import LogisticRegression
 
 from modelyard.core.errors import CorruptFile, MissingFile, NotConvertible
@@ -86,6 +87,34 @@ flavors:
     - lightgbm.sklearn.LGBMRegressor
 mlflow_version: 3.18.0
 """
+ONNX = """\
+flavors:
+  onnx:
+    code: null
+    data: model.onnx
+    onnx_session_options: null
+    onnx_version: 1.23.2
+    providers:
+    - CUDAExecutionProvider
+    - CPUExecutionProvider
+  python_function:
+    data: model.onnx
+    env:
+      conda: conda.yaml
+      virtualenv: python_env.yaml
+    loader_module: mlflow.onnx
+    python_version: 3.11.7
+mlflow_version: 3.18.0
+saved_input_example_info:
+  artifact_path: input_example.json
+  serving_input_path: serving_input_example.json
+  type: ndarray
+signature:
+  inputs: '[{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 5]}}]'
+  outputs: '[{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1,
+    600]}}]'
+  params: null
+"""
 PYFUNC = """\
 flavors:
   python_function:
@@ -151,6 +180,52 @@ def test_skops_types_that_the_folder_names(folder: Path) -> None:
     (folder / "MLmodel").write_text(LIGHTGBM)
     with opened(folder) as original:
         assert np.allclose(original.predict((X,))[1], model.predict_proba(X), atol=1e-6)
+
+
+def wide_graph(path: Path, weights: str) -> np.ndarray:
+    """One product, its weights in a file beside it, as MLflow saves graphs of more than a few of them."""
+    table = np.random.default_rng(0).normal(size=(5, 600)).astype(np.float32)
+    made = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "wide",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 5])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 600])],
+        [numpy_helper.from_array(table, "w")],
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    save(model, path, save_as_external_data=True, location=weights)
+    return table
+
+
+def test_a_graphs_folder_with_its_weights_beside_it(folder: Path, tmp_path: Path) -> None:
+    table = wide_graph(folder / "model.onnx", "07fb4580-eb67-11f1-9291-02fc00000001.data")
+    (folder / "MLmodel").write_text(ONNX)
+    (folder / "input_example.json").write_text("[[1.0, 1.0, 1.0, 1.0, 1.0]]")
+    (folder / "requirements.txt").write_text("mlflow==3.18.0\nonnx==1.0\n")
+    found = prepared(folder, tmp_path)
+    assert found.report.road == "onnx", found.report.reason
+    assert found.report.verdict is not None
+    assert found.report.verdict.ok
+    assert any("made with onnx 1.0" in note for note in found.report.notes)
+    assert [spec.wire_shape() for spec in found.signature.inputs] == [[-1, 5]]
+    version = open_version(found.bundle.folder)
+    try:
+        assert np.allclose(version.runner.run((X,))[0], X @ table, atol=1e-4)
+    finally:
+        version.runner.close()
+
+
+def test_weights_of_a_graphs_folder_stay_in_it(folder: Path, tmp_path: Path) -> None:
+    wide_graph(folder / "model.onnx", "weights.data")
+    (folder / "weights.data").rename(tmp_path / "weights.data")
+    model = load(folder / "model.onnx", load_external_data=False)
+    for entry in model.graph.initializer[0].external_data:
+        if entry.key == "location":
+            entry.value = "../weights.data"
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    (folder / "MLmodel").write_text(ONNX)
+    with pytest.raises(CorruptFile, match="no graph that can be opened"), opened(folder):
+        pass
 
 
 def test_a_python_function_says_what_to_do(folder: Path) -> None:

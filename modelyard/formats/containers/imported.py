@@ -33,7 +33,8 @@ class Imported:
         self.profile = model.profile
         signature = model.signature
         only = signature.inputs[0]
-        if len(signature.inputs) == 1 and not only.columns and only.shape[-1] == len(columns):
+        wide = only.shape[-1] if only.shape else None
+        if len(signature.inputs) == 1 and not only.columns and wide == len(columns):
             signature = replace(signature, inputs=(replace(only, columns=columns),))
         self.signature = signature
 

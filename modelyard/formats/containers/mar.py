@@ -1,8 +1,8 @@
 """TorchServe archives (``.mar``): the handler inside, run in a sandboxed host.
 
 Custom handlers are Python files that implement ``handle``, or derive from ``BaseHandler``; the part of
-TorchServe that they import is in ``torchserve.py``. TorchServe's own named handlers (``image_classifier``
-and the like) are not brought along and are refused by name.
+TorchServe that they import is in ``torchserve.py``. Of TorchServe's own named handlers ``base_handler`` and
+``image_classifier`` are here; the others are refused with what they would need.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from modelyard.core.profile import ColumnProfile, Profile
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensor import DTYPES
 from modelyard.formats.containers.torchserve import BaseHandler, Context, install
+from modelyard.formats.containers.torchserve_vision import ImageClassifier, VisionHandler
 from modelyard.formats.estimator.answers import one_line
 from modelyard.formats.extras import way_to
 
@@ -137,19 +138,46 @@ def load(path: str, ask: Ask) -> tuple[Handler, list[str]]:
     told = _manifest(folder)
     name = str(told.get("handler") or "")
     file, _, entry = name.partition(":")
-    if not file.endswith(".py") and not (folder / f"{file}.py").is_file():
-        raise NotConvertible(
-            f"its handler {name[:60]!r} is one of TorchServe's own, which is not here; "
-            "archive the model with a handler file of yours, or serve the model file itself"
-        )
-    install()
+    install(_MORE)
     context = Context(folder, told)
-    handle = _entry(_imported(folder, file.removesuffix(".py")), entry or "handle", context)
+    if not file.endswith(".py") and not (folder / f"{file}.py").is_file():
+        handle = _own(folder, name, context)
+    else:
+        handle = _entry(_imported(folder, file.removesuffix(".py")), entry or "handle", context)
     requirements = _requirements(folder, told)
     notes = ["requests carry bodies as TorchServe takes them; no answer was compared with anything"]
     if requirements:
         notes.append(f"the archive asks for {', '.join(requirements[:12])}; nothing was installed")
     return Handler(handle, context, str(told.get("modelName") or file), requirements), notes
+
+
+_MORE = {
+    "ts.torch_handler.vision_handler.VisionHandler": VisionHandler,
+    "ts.torch_handler.image_classifier.ImageClassifier": ImageClassifier,
+}
+_OWN: dict[str, type[BaseHandler]] = {"base_handler": BaseHandler, "image_classifier": ImageClassifier}
+_NEEDS = {
+    "text_classifier": "needs torchtext, which is no longer made",
+    "object_detector": "needs torchvision",
+    "image_segmenter": "needs torchvision",
+}
+
+
+def _own(folder: Path, name: str, context: Context) -> Callable[..., Any]:
+    """``handle`` of a handler that TorchServe brings.
+
+    Raises:
+        NotConvertible: one that is not here.
+    """
+    kind = _OWN.get(name)
+    if kind is None:
+        why = _NEEDS.get(name, "is one of TorchServe's own, which is not here")
+        raise NotConvertible(
+            f"its handler {name[:60]!r} {why}; here are {', '.join(_OWN)}; archive the model with a handler "
+            "file of yours, or serve the model file itself"
+        )
+    sys.path.insert(0, str(folder))  # a class of the archive (modelFile) is imported from there
+    return _started(kind, context)
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -187,7 +215,7 @@ def _imported(folder: Path, name: str) -> Any:
         if missing.startswith("ts."):
             raise NotConvertible(
                 f"its handler imports {missing!r} of TorchServe, which is not here; of TorchServe there are "
-                "ts.torch_handler.base_handler and ts.context"
+                "ts.context and, in ts.torch_handler, base_handler, vision_handler and image_classifier"
             ) from error
         raise MissingExtra(
             f"its handler imports {missing!r}, which is not installed here; {way_to(missing)}"
@@ -218,8 +246,13 @@ def _entry(module: Any, entry: str, context: Context) -> Callable[..., Any]:
         own = [found]
     if len(own) != 1:
         raise NotConvertible(f"its handler file has no function {entry!r} and not one class with handle")
+    return _started(own[0], context)
+
+
+def _started(kind: Any, context: Context) -> Callable[..., Any]:
+    """``handle`` of a handler class, after its ``initialize``."""
     try:
-        instance = own[0]()
+        instance = kind()
         instance.initialize(context)
     except MissingExtra:
         raise

@@ -19,6 +19,7 @@ from modelyard.formats.estimator.study import Sample, study
 from modelyard.formats.extras import FRAMEWORKS, needed
 from modelyard.formats.opened import Ask, OpenedModel
 from modelyard.formats.pipeline.graph import GraphStep
+from modelyard.formats.sniff import sniff
 from modelyard.formats.table import FORMATS
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _MARK_BYTES, _SAMPLE_ROWS, _NOTES = 1 << 20, 256, 8
 _FLAVORS = ("onnx", "sklearn", "xgboost", "lightgbm", "catboost", "pytorch")
 """Flavors that hold a file which is read here, the first that a folder has counts."""
+_TORCH = ("model.pt2", "model.pth")
+"""What MLflow writes of a PyTorch model: an exported program since 3.18, else a pickle or TorchScript."""
 _DATA = {"sklearn": "pickled_model", "pytorch": "model_data"}
 _SUFFIXES = {".skops": "skops", ".ubj": "xgboost", ".json": "xgboost", ".xgb": "xgboost", ".lgb": "lightgbm",
              ".txt": "lightgbm", ".cb": "catboost", ".cbm": "catboost", ".onnx": "onnx"}  # fmt: skip
@@ -49,7 +52,9 @@ def load(path: str, ask: Ask) -> tuple[OpenedModel, list[str]]:
     if name is None:
         raise NotConvertible(_none_of(flavors))
     sample = ask.sample or _example(folder, told)
-    inner, notes = _inner(folder, name, flavors[name], replace(ask, sample=sample))
+    lines = ask.options.get("input") or (_lines(told) if name == "pytorch" else [])
+    options = {**ask.options, "input": lines} if lines else ask.options
+    inner, notes = _inner(folder, name, flavors[name], replace(ask, sample=sample, options=options))
     model = inner if isinstance(inner, OpenedModel) else study(inner, sample)
     asked = _requirements(folder)
     facts = {
@@ -89,10 +94,12 @@ def _none_of(flavors: Mapping[str, Any]) -> str:
 def _inner(folder: Path, name: str, flavor: Mapping[str, Any], ask: Ask) -> tuple[Any, list[str]]:
     path = _below(folder, flavor.get(_DATA.get(name, "data")))
     if name == "pytorch" and path.is_dir():
-        path = _below(folder, f"{path.relative_to(folder)}/model.pth")
+        inside = path.relative_to(folder.resolve())
+        places = [_below(folder, f"{inside}/{one}") for one in _TORCH]
+        path = next((place for place in places if place.is_file()), places[-1])
     if not path.is_file():
         raise MissingFile(f"the folder has no {path.name!r}, which its MLmodel names")
-    form = "torch" if name == "pytorch" else _SUFFIXES.get(path.suffix, "pickle")
+    form = sniff(path).format if name == "pytorch" else _SUFFIXES.get(path.suffix, "pickle")
     if form == "onnx":
         return GraphStep(path, None), []
     # The folder's own word on what to build: no more than a pickle has, and the sandbox holds both.
@@ -117,6 +124,22 @@ def _columns(told: Mapping[str, Any]) -> tuple[str, ...]:
         return tuple(str(row["name"]) for row in rows)
     except (ValueError, KeyError, TypeError):
         return ()
+
+
+def _lines(told: Mapping[str, Any]) -> list[str]:
+    """The tensors of the stated signature as ``--input`` lines; none where it states columns."""
+    stated = told.get("signature")
+    try:
+        rows = json.loads(stated["inputs"]) if isinstance(stated, dict) else []
+        found = []
+        for at, row in enumerate(rows):
+            tensor = row["tensor-spec"]
+            sizes = ",".join("?" if size == -1 else str(int(size)) for size in tensor["shape"])
+            name = row.get("name") or ("input" if len(rows) == 1 else f"input_{at}")
+            found.append(f"{name}:{tensor['dtype']}[{sizes}]")
+        return found
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return []
 
 
 def _example(folder: Path, told: Mapping[str, Any]) -> Sample | None:
@@ -159,7 +182,7 @@ def _differences(requirements: list[str]) -> list[str]:
             continue
         known = FRAMEWORKS[name].packages if name in FRAMEWORKS else (name,)
         here = next((said for one in known if (said := _installed(one))), "not installed")
-        if here != wanted:
+        if here.partition("+")[0] != wanted.partition("+")[0]:  # torch says +cpu behind its version
             notes.append(f"made with {name} {wanted}, here it is {here}")
     return notes[:_NOTES]
 

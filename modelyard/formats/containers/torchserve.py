@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from modelyard.formats.extras import needed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -104,19 +105,27 @@ class BaseHandler:
         return self.postprocess(self.inference(self.preprocess(data)))
 
 
-def install() -> None:
-    """Make ``import ts...`` find the above, unless TorchServe itself is installed."""
+def install(more: Mapping[str, type]) -> None:
+    """Make ``import ts...`` find the above, unless TorchServe itself is installed.
+
+    Args:
+        more: further classes, by the dotted name that handlers import.
+    """
     if "ts" in sys.modules:
         return
-    modules = {name: types.ModuleType(name) for name in _NAMES}
+    classes = {
+        "ts.torch_handler.base_handler.BaseHandler": BaseHandler,
+        "ts.context.Context": Context,
+        **more,
+    }
+    homes = dict.fromkeys(name.rpartition(".")[0] for name in classes)
+    modules = {name: types.ModuleType(name) for name in ("ts", "ts.torch_handler", *homes)}
     for name, module in modules.items():
         module.__path__ = []
         above, _, own = name.rpartition(".")
         if above:
             setattr(modules[above], own, module)
-    vars(modules["ts.torch_handler.base_handler"])["BaseHandler"] = BaseHandler
-    vars(modules["ts.context"])["Context"] = Context
+    for name, kind in classes.items():
+        home, _, own = name.rpartition(".")
+        vars(modules[home])[own] = kind
     sys.modules.update(modules)
-
-
-_NAMES = ("ts", "ts.torch_handler", "ts.torch_handler.base_handler", "ts.context")

@@ -52,7 +52,7 @@ def module_network(module: Any, ask: Ask) -> tuple[Network, list[str]]:
     def export() -> bytes:
         if call is not module:
             raise NotConvertible("its inputs are not its first parameters, so it is called by keyword")
-        return _export(module, signature, example)
+        return export_module(module, signature, example)
 
     facts = {"class": type(module).__name__, "library": "torch", "version": str(torch.__version__)}
     notes = [NO_SAMPLE] if ask.sample is None and ask.tensor is None else []
@@ -86,8 +86,20 @@ def _scripted(module: Any, example: Sequence[Array], eager: Any) -> Any:
     return fast if same else None
 
 
-def _export(module: Any, signature: Signature, example: Sequence[Array]) -> bytes:
-    """ONNX by way of ``torch.export``, which refuses a branch on data where tracing would keep one side."""
+def export_module(
+    module: Any, signature: Signature, example: Sequence[Array], *, packed: bool = False
+) -> bytes:
+    """ONNX by way of ``torch.export``, which refuses a branch on data where tracing would keep one side.
+
+    Args:
+        module: takes tensors in the order of the inputs.
+        signature: gives the names, and says which axes are of any size.
+        example: rows that it answers.
+        packed: it takes them as one ``*tensors``.
+
+    Raises:
+        NotConvertible: it has no graph for some operation.
+    """
     import torch
 
     rows = torch.export.Dim("rows")
@@ -99,6 +111,5 @@ def _export(module: Any, signature: Signature, example: Sequence[Array]) -> byte
             if size is None
         }
         shapes.append(open_axes or None)
-    return export_program(
-        module, signature, arguments=tuple(tensors_of(example)), dynamic_shapes=tuple(shapes)
-    )
+    free = (tuple(shapes),) if packed else tuple(shapes)
+    return export_program(module, signature, arguments=tuple(tensors_of(example)), dynamic_shapes=free)

@@ -1,7 +1,7 @@
 """Functions of ``jax.export``: StableHLO with shapes, compiled again where it is served.
 
 Source: jax.export.deserialize (JAX 0.10). The artifact holds no Python, so there is no road from it to ONNX:
-jax2onnx starts from the function.
+jax2onnx starts from the function, and stops at the one primitive (``call_exported``) that is left of it here.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ def load_jax(path: str, ask: Ask) -> tuple[Network, list[str]]:
 
     def export_graph() -> bytes:
         raise NotConvertible(
-            "a jax.export file holds no Python function, which is what converters to ONNX start from"
+            "a jax.export file holds no Python function, which is what converters to ONNX start from; for a "
+            "graph, run jax2onnx where the function is and serve what it writes"
         )
 
     signature, profile, _ = study(inputs, answer)

@@ -19,7 +19,7 @@ from modelyard.core.tensor import dtype_of
 from modelyard.formats.nets.lines import line_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import TypeAlias
 
     from modelyard.core.tensor import Array
@@ -70,12 +70,15 @@ class Network:
         return self.export()
 
 
-def study(inputs: Sequence[TensorSpec], answer: Answer) -> tuple[Signature, Profile, list[Array]]:
+def study(
+    inputs: Sequence[TensorSpec], answer: Answer, tops: Mapping[str, int] | None = None
+) -> tuple[Signature, Profile, list[Array]]:
     """Find out what a network gives, and which of its axes follow those of its inputs.
 
     Args:
         inputs: what it takes; an open first axis counts rows.
         answer: the native road.
+        tops: the largest whole number of an input, where it is known.
 
     Returns:
         the signature, what probing rows are drawn from, and a few rows that it answers.
@@ -84,14 +87,15 @@ def study(inputs: Sequence[TensorSpec], answer: Answer) -> tuple[Signature, Prof
         NotConvertible: it answers no made-up rows of these inputs; the message has its words.
     """
     batched = bool(inputs) and all(spec.shape and spec.shape[0] is None for spec in inputs)
-    rows, free, highest = _that_runs(inputs, answer)
-    example = made(inputs, rows, free, highest)
+    known = dict(tops or {})
+    rows, free, highest = _that_runs(inputs, answer, known)
+    example = made(inputs, rows, free, highest, known)
     base = answer(example)
-    more = _try(answer, made(inputs, rows + 1, free, highest)) if batched else None
+    more = _try(answer, made(inputs, rows + 1, free, highest, known)) if batched else None
     wider = None
     if any(size is None for spec in inputs for size in spec.shape[1 if batched else 0 :]):
-        wider = _try(answer, made(inputs, rows, free + 1, highest))
-        wider = wider if wider is not None else _try(answer, made(inputs, rows, 2 * free, highest))
+        wider = _try(answer, made(inputs, rows, free + 1, highest, known))
+        wider = wider if wider is not None else _try(answer, made(inputs, rows, 2 * free, highest, known))
     outputs = []
     for at, (name, array) in enumerate(base):
         seen = [plain(name, array).shape]
@@ -113,15 +117,15 @@ def _follows(at: int, base: Named, more: Named, rows: int) -> bool:
     return np.shape(base[at][1])[:1] == (rows,) and np.shape(more[at][1])[:1] == (rows + 1,)
 
 
-def _that_runs(inputs: Sequence[TensorSpec], answer: Answer) -> tuple[int, int, int]:
+def _that_runs(inputs: Sequence[TensorSpec], answer: Answer, tops: Mapping[str, int]) -> tuple[int, int, int]:
     """Rows, a size for the open axes and a largest whole number with which the network runs."""
-    whole = any(spec.dtype.kind == "int" and spec.dtype.size > 1 for spec in inputs)
+    whole = any(spec.dtype.kind == "int" and spec.dtype.size > 1 and spec.name not in tops for spec in inputs)
     open_axes = any(size is None for spec in inputs for size in spec.shape[1:])
     failure: Exception | None = None
     sizes = OPEN_SIZES if open_axes else OPEN_SIZES[:1]
     for rows, free, highest in product((2, 1), sizes, HIGHEST if whole else HIGHEST[-1:]):
         try:
-            answer(made(inputs, rows, free, highest))
+            answer(made(inputs, rows, free, highest, tops))
         except Exception as error:  # noqa: BLE001  (a plug-in call: the next size is tried, the last is said)
             failure = error
             continue
@@ -140,7 +144,9 @@ def _try(answer: Answer, inputs: Sequence[Array]) -> Named | None:
         return None
 
 
-def made(inputs: Sequence[TensorSpec], rows: int, free: int, highest: int) -> list[Array]:
+def made(
+    inputs: Sequence[TensorSpec], rows: int, free: int, highest: int, tops: Mapping[str, int] | None = None
+) -> list[Array]:
     """Rows of these inputs; seeded, and row i is the same however many there are."""
     out: list[Array] = []
     for at, spec in enumerate(inputs):
@@ -155,7 +161,7 @@ def made(inputs: Sequence[TensorSpec], rows: int, free: int, highest: int) -> li
         elif spec.dtype.kind == "float":
             out.append(np.asarray(drawn).astype(spec.dtype.numpy))
         else:
-            top = highest_of(spec, highest)
+            top = highest_of(spec, (tops or {}).get(spec.name, highest))
             whole = np.asarray(rng.integers(0, top + 1, np.shape(drawn)))
             whole.reshape(-1)[:1] = top  # the largest is tried for certain
             out.append(whole.astype(spec.dtype.numpy))

@@ -11,6 +11,8 @@ from modelyard.core.profile import Profile
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensor import DTYPES
 from modelyard.formats.estimator.answers import one_line
+from modelyard.formats.extras import needed
+from modelyard.formats.onnx_walk import survey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,8 +74,22 @@ class GraphStep:
         return tuple(_bytes(array) if array.dtype == object else array for array in found)
 
     def convert(self) -> bytes:
-        """The graph as it is."""
-        return self._path.read_bytes()
+        """The graph as it is; weights in files beside it are put into it, since it leaves its folder.
+
+        Raises:
+            NotConvertible: they cannot be.
+        """
+        with self._path.open("rb") as stream:
+            if not survey(stream).external:
+                return self._path.read_bytes()
+        with needed("a graph with its weights in other files"):
+            import onnx
+        try:
+            whole: bytes = onnx.load(str(self._path)).SerializeToString()
+        except Exception as error:
+            # A plug-in call: it raises whatever its readers do, and for what one message cannot hold.
+            raise NotConvertible(f"its weights cannot be put into one graph: {one_line(error)}") from error
+        return whole
 
 
 def signature_of(session: Any) -> Signature:
