@@ -58,6 +58,7 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
+@pytest.mark.proves("format:huggingface-onnx", "imports")
 @pytest.mark.parametrize(("name", "weights"), [("model.onnx", ""), ("onnx/model.onnx", "model.onnx_data")])
 def test_a_graph_with_its_classes(folder: Path, tmp_path: Path, name: str, weights: str) -> None:
     graph(folder / name, weights)

@@ -83,6 +83,7 @@ def test_every_task_that_is_known(name, files):
         )
 
 
+@pytest.mark.proves("format:huggingface", "imports", "verifies", "batch")
 def test_a_classifier_of_text_is_converted_and_verified(files, tmp_path):
     folder = files / "BertForSequenceClassification"
     assert sniff(folder).format == "huggingface"
@@ -97,6 +98,7 @@ def test_a_classifier_of_text_is_converted_and_verified(files, tmp_path):
         same(folder, run, *rows_of("", 5, 11))
 
 
+@pytest.mark.proves("format:huggingface", "native")
 def test_a_classifier_of_pictures_by_itself(files, tmp_path):
     folder = files / "ViTForImageClassification"
     found = prepared(folder, tmp_path, native=True)
