@@ -36,6 +36,7 @@ def claims(results: Results) -> list[Claim]:
         *_swaps(results),
         *_workers(results),
         *_registry(results),
+        *_dialects(results),
     ]
 
 
@@ -187,3 +188,18 @@ def _registry(results: Results) -> Iterator[Claim]:
     for verb in ("list, a page of 100 models", "show a model", "show a version", "release"):
         one = next((cell["seconds"]["median"] * 1000 for cell in cells if cell["verb"] == verb), None)
         yield _below(f"100,000 versions, {verb}: under 100 ms", one, 100, " ms")
+
+
+def _dialects(results: Results) -> Iterator[Claim]:
+    data = results.get("dialects", {"cells": []})
+    for key, words in (("tfs", "TensorFlow Serving, REST"), ("torchserve", "TorchServe")):
+        for rows in ("1", "32"):
+            one = cell(data, "modelyard", f"{key} {rows}")
+            text = f"{words}, {rows} row{'s' if rows != '1' else ''}: at least 0.85 of V2's requests a second"
+            yield _at_least(text, one["of_v2"] if one else None, 0.85, "")
+    for rows in ("1", "32"):
+        one = cell(data, "modelyard", f"tfs-grpc {rows}")
+        text = (
+            f"TensorFlow Serving, gRPC, {rows} row{'s' if rows != '1' else ''}: at least 0.85 of V2 over gRPC"
+        )
+        yield _at_least(text, one["of_v2"] if one else None, 0.85, "")

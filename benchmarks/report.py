@@ -63,6 +63,12 @@ HEADINGS = {
         "part of them fits into; every answer is checked. A cold answer is a request for a model that is not "
         "loaded: it waits for the load.",
     ),
+    "dialects": (
+        "The dialects beside V2",
+        "The same iris rows for the same server: over HTTP by 32 connections, compared with V2's JSON; over "
+        "gRPC by 4 connections x 8 streams, compared with V2's raw contents. TorchServe's and MLflow's answers "
+        "hold the label, the others label and scores; every way's answers are checked.",
+    ),
 }
 METHOD = """\
 **How it was measured.** Each server runs on one core and the load on another; every thread of a

@@ -234,6 +234,30 @@ def _seconds(seen: Data) -> str:
     return f"{micros(seen['median'] * 1e6)}, {micros(seen['p99'] * 1e6)}"
 
 
+def dialects(data: Data) -> Table:
+    """One row a dialect, and for each number of rows its rate, its share of V2's, its processor time."""
+    head = ["dialect"]
+    for rows in data["cases"]:
+        head += [f"{rows} row{'s' if rows != '1' else ''}: requests/s", "of V2's", "p50", "CPU/request"]
+    table = [head]
+    for key, words in data["titles"].items():
+        row = [words]
+        for rows in data["cases"]:
+            one = cell(data, "modelyard", f"{key} {rows}")
+            row += (
+                [
+                    rate(one),
+                    f"{one['of_v2']:.2f}",
+                    micros(one["p50_us"]["median"]),
+                    micros(one["cpu_us"]["median"]),
+                ]
+                if one
+                else ["-"] * 4
+            )
+        table.append(row)
+    return table
+
+
 TABLES = {
     "peers": peers,
     "grpc": grpc,
@@ -246,6 +270,7 @@ TABLES = {
     "workers": workers,
     "registry": registry,
     "many": many,
+    "dialects": dialects,
 }
 
 

@@ -33,6 +33,7 @@ from modelyard.core.request import InferRequest
 from modelyard.wire.plain_large import read_large
 from modelyard.wire.plain_reply import encode_predictions
 from modelyard.wire.plain_rows import column_names, from_columns, from_records, from_rows, tensor
+from modelyard.wire.quick import Members, read_bare
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
@@ -60,6 +61,7 @@ WRAPPERS = (
 _JSON_TYPES = ("", "application/json", "text/json", "text/plain", "application/x-www-form-urlencoded")
 _CSV_TYPES = ("text/csv", "application/csv")
 _ANY: Decoder[Any] = Decoder()
+_WRAPPED = Members(WRAPPERS)
 
 
 @dataclass(slots=True)
@@ -101,12 +103,23 @@ def decode_plain(
         raise UnsupportedMedia(f"/predict reads application/json and text/csv, not {kind[:80]!r}")
     if len(body) > limits.step_bytes:
         return _read_steps(body, signature, limits)
+    quick = read_quick(body, signature)
+    if quick is not None:
+        return _bound([quick], "rows", signature)
     value = _parse(bytes(body))
     if isinstance(value, dict):
         arrays, form = _from_dict(value, signature)
     else:
         arrays, form = _from_list(value, signature, "bare-records")
     return _bound(arrays, form, signature)
+
+
+def read_quick(body: Buffer, signature: Signature) -> Array | None:
+    """The rows of a short body of numbers for a model with one input; None where the long way must look."""
+    if body[:1] == b"[":
+        return read_bare(body, signature)
+    found = _WRAPPED.read(body, signature)
+    return None if found is None or found[0] in column_names(signature) else found[1]
 
 
 def _parse(text: bytes) -> Any:
