@@ -16,10 +16,12 @@ from benchmarks.catalogue import SERVERS
 from benchmarks.places import RESULTS, ROOT, WORK
 from benchmarks.plan import Data, Plan
 from benchmarks.scenarios import (
+    converted,
     dialects,
     heavy,
     image,
     many,
+    native,
     polite,
     registry,
     soak,
@@ -41,6 +43,8 @@ SCENARIOS: dict[str, Callable[[Plan], Data]] = {
     "workers": workers.run,
     "registry": registry.run,
     "many": many.run,
+    "converted": converted.run,
+    "native": native.run,
     "dialects": dialects.run,
 }
 EX_UNAVAILABLE = 69

@@ -19,6 +19,8 @@ class Claim:
     held: bool | None
 
 
+LONG_S = 0.005
+"""Of models that take longer for a batch it is said that their host costs little."""
 Results = dict[str, Data]
 
 
@@ -36,6 +38,8 @@ def claims(results: Results) -> list[Claim]:
         *_swaps(results),
         *_workers(results),
         *_registry(results),
+        *_converted(results),
+        *_native(results),
         *_dialects(results),
     ]
 
@@ -203,3 +207,26 @@ def _dialects(results: Results) -> Iterator[Claim]:
             f"TensorFlow Serving, gRPC, {rows} row{'s' if rows != '1' else ''}: at least 0.85 of V2 over gRPC"
         )
         yield _at_least(text, one["of_v2"] if one else None, 0.85, "")
+
+
+def _converted(results: Results) -> Iterator[Claim]:
+    cells = results.get("converted", {}).get("cells", ())
+    for rows in ("1", "256"):
+        found = {one["server"]: one["times"] for one in cells if one["case"] == rows}
+        worst = min(found, key=lambda name: found[name], default=None)
+        named = f" (the least: {worst})" if worst else ""
+        words = f"{rows} row{'s' if rows != '1' else ''}"
+        text = f"Converted models, {words}: at least level with the usual call{named}"
+        yield _at_least(text, found[worst] if worst else None, 1)
+
+
+def _native(results: Results) -> Iterator[Claim]:
+    data = results.get("native", {})
+    cells = [one for one in data.get("cells", ()) if one["batch_s"] > LONG_S]
+    if not cells:
+        yield Claim("Native hosts of models over 5 ms: at least 0.9 of the bare loop", "not measured", None)
+    for one in cells:
+        words = (
+            f"{data['titles'][one['server']]}, {one['case']} connection{'s' if one['case'] != '1' else ''}"
+        )
+        yield _at_least(f"Native host, {words}: at least 0.9 of the bare loop", one["of_bare"], 0.9, "")

@@ -86,6 +86,11 @@ def _cell(key: str, name: str, samples: list[Data]) -> Data:
     return {"server": key, "case": name, "refused": refused, "noise": noise, "rounds": samples} | summed
 
 
+def spread_of(values: list[float]) -> Data:
+    """The spread of some figures, as data."""
+    return asdict(rounds.spread(values))
+
+
 def say(text: str) -> None:
     """Show progress on one line of a terminal; nothing where there is none."""
     if sys.stdout.isatty():

@@ -115,9 +115,8 @@ def _array(items: list[Any], spec: TensorSpec, rank: int) -> Array | None:
         if len(items) == 1:
             items = items[0]
         else:
-            for row in items:
-                if len(row) != size:
-                    return None
+            if len(set(map(len, items))) > 1:
+                return None
             items = list(chain.from_iterable(items))
         shape.append(size)
     if not items:

@@ -175,7 +175,8 @@ class Dialect(ABC):
         Raises:
             ModelyardError: it cannot be.
         """
-        only(call, *self.methods)
+        if call.method not in self.methods:
+            only(call, *self.methods)
         exchange = DialectExchange(self, route, call, codec(call))
         call.on_cancel = exchange.cancel
         exchange.open()

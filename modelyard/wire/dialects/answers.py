@@ -15,7 +15,7 @@ import orjson
 from msgspec.json import encode as to_json
 
 from modelyard.core.errors import BadInput, Unsupported
-from modelyard.wire.binary import STEP_ITEMS
+from modelyard.wire.binary import MOST_AXES, STEP_ITEMS
 from modelyard.wire.dialects.bodies import write_base64
 
 if TYPE_CHECKING:
@@ -149,38 +149,41 @@ def _spliced(
     outputs: tuple[Array, ...], specs: tuple[TensorSpec, ...], start: int, end: int, bare: bool
 ) -> bytes | None:
     """Rows of several outputs cut out of the text of each; None where a cell needs a closer look."""
-    rows, count = end - start, len(outputs)
-    every: list[bytes] = [b""] * (rows * count)
-    words = []
-    for at, (array, spec) in enumerate(zip(outputs, specs, strict=True)):
+    rows, pieces = end - start, 2 * len(outputs)
+    every: list[bytes] = [b""] * (rows * pieces)
+    between = b"{"  # what comes before a cell: the end of the one before, and the name
+    for at, (array, spec) in enumerate(zip(outputs, specs)):  # noqa: B905 - equal lengths, and each request
         axes = array.ndim
         part = array if rows == array.shape[0] else array[start:end]
-        if spec.dtype.size:
+        if spec.dtype.size and axes <= MOST_AXES:
             text = orjson.dumps(part if part.flags.c_contiguous else part.copy(), None, _NUMPY)
             if b"null" in text or not array.size:
                 return None
-            cells = text[axes:-axes].split(_between(axes - 1)) if rows > 1 else [text[axes:-axes]]
+            cells = text[axes:-axes].split(_BETWEEN[axes - 1]) if rows > 1 else [text[axes:-axes]]
         elif axes == 1:
             cells = list(map(to_json, _texts(part, spec, bare)))
         else:
             return None
         if len(cells) != rows:
             return None
-        every[at::count] = cells
-        words.append(_member(spec.name, axes - 1))
-    row = b"{" + b",".join(words) + b"}"
-    return ((row + b",") * (rows - 1) + row) % tuple(every)
+        every[2 * at :: pieces] = [between + _member(spec.name, axes - 1)] * rows
+        every[2 * at + 1 :: pieces] = cells
+        between = b"]" * (axes - 1) + b","
+    first = every[0]
+    every[0::pieces] = [between[:-1] + b"}," + first] * rows
+    every[0] = first
+    every.append(between[:-1] + b"}")
+    return b"".join(every)
 
 
-@lru_cache(16)
-def _between(axes: int) -> bytes:
-    return b"]" * axes + b"," + b"[" * axes
+_BETWEEN = [b"]" * axes + b"," + b"[" * axes for axes in range(MOST_AXES + 1)]
+"""What stands between two cells of so many axes."""
 
 
 @lru_cache(4096)
 def _member(name: str, axes: int) -> bytes:
-    """A member of a row, a %b for what lies within its brackets."""
-    return to_json(name).replace(b"%", b"%%") + b":" + b"[" * axes + b"%b" + b"]" * axes
+    """A member's name and the brackets that open its value."""
+    return to_json(name) + b":" + b"[" * axes
 
 
 def encode_columns(
