@@ -68,13 +68,13 @@ def made(kind: Kind) -> Path:
     return kind.path
 
 
-def model(kind: Kind, name: str) -> Model:
-    """The same for the servers, with one-row questions. Raises NotInstallable, NotStarted."""
+def model(kind: Kind, name: str, size: int = 1) -> Model:
+    """The same for the servers, with questions of ``size`` rows. Raises NotInstallable, NotStarted."""
     path = made(kind)
     with np.load(f"{path}.npz") as kept:
         rows, scores = kept["rows"], kept["scores"]
-    each = range(min(len(rows), 64))
-    return Model(name, path, "x", tuple(Question(rows[i : i + 1], scores[i : i + 1]) for i in each))
+    each = range(0, min(len(rows), 64 * size), size)
+    return Model(name, path, "x", tuple(Question(rows[i : i + size], scores[i : i + size]) for i in each))
 
 
 def environ() -> dict[str, str]:

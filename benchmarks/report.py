@@ -71,8 +71,8 @@ HEADINGS = {
     ),
     "native": (
         "Native hosts beside the bare loop",
-        "`modelyard serve --native` with binary bodies of one row, against a loop of the framework's call at "
-        "the batch size that so many connections make, on the same core.",
+        "`modelyard serve --native` with binary bodies, of one row or as the table says, against a "
+        "loop of the framework's call at the batch size that so many connections make, on the same core.",
     ),
     "dialects": (
         "The dialects beside V2",

@@ -268,7 +268,7 @@ def native(data: Data) -> Table:
                 [
                     _range(one["bare"]),
                     micros(one["batch_s"] * 1e6),
-                    _range(one["rate"]),
+                    _range(one["rows"]),
                     f"{one['of_bare']:.2f}",
                 ]
                 if one

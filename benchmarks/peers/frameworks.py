@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 FEATURES, CLASSES, QUESTIONS = 20, 3, 256
-WIDTH, LAYERS = 2048, 6
+IMAGE = (3, 96, 96)
 
 
 def table(rows=4000):
@@ -104,16 +104,24 @@ def _open_catboost(path):
     return partial(model.predict_proba, thread_count=1)
 
 
-def _make_torchscript(path, features=FEATURES, width=64, layers=2):
-    import torch
+def _make_torchscript(path):
+    from torch import jit, manual_seed, nn, zeros
 
-    torch.manual_seed(7)
-    parts, size = [], features
-    for _ in range(layers):
-        parts += [torch.nn.Linear(size, width), torch.nn.ReLU()]
+    manual_seed(7)
+    layers = [nn.Linear(FEATURES, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, CLASSES)]
+    jit.trace(nn.Sequential(*layers, nn.Softmax(-1)).eval(), zeros(2, FEATURES)).save(path)
+
+
+def _make_image_classifier(path):
+    from torch import jit, manual_seed, nn, zeros
+
+    manual_seed(7)
+    layers, size = [], IMAGE[0]
+    for width in (32, 64, 128, 256):
+        layers += [nn.Conv2d(size, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2)]
         size = width
-    model = torch.nn.Sequential(*parts, torch.nn.Linear(size, CLASSES), torch.nn.Softmax(-1)).eval()
-    torch.jit.trace(model, torch.zeros(2, features)).save(path)
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(size, CLASSES), nn.Softmax(-1)]
+    jit.trace(nn.Sequential(*layers).eval(), zeros(2, *IMAGE)).save(path)
 
 
 def _open_torchscript(path):
@@ -157,17 +165,14 @@ KINDS = {
     "keras": (_make_keras, _open_keras),
     "native-forest": (_sklearn(partial(_forest, 300)), _open_sklearn),
     "native-booster": (partial(_make_lightgbm, trees=1000, leaves=127), _open_lightgbm),
-    "native-torch": (
-        partial(_make_torchscript, features=WIDTH, width=WIDTH, layers=LAYERS),
-        _open_torchscript,
-    ),
+    "native-torch": (_make_image_classifier, _open_torchscript),
 }
 
 
 def rows_of(kind, count):
     """Real rows for a kind, FP32."""
     if kind == "native-torch":
-        return np.random.default_rng(5).standard_normal((count, WIDTH), dtype=np.float32)
+        return np.random.default_rng(5).standard_normal((count, *IMAGE), dtype=np.float32)
     return np.ascontiguousarray(np.resize(table()[0], (count, FEATURES)))
 
 
