@@ -15,7 +15,21 @@ from benchmarks import load, machine, report
 from benchmarks.catalogue import SERVERS
 from benchmarks.places import RESULTS, ROOT, WORK
 from benchmarks.plan import Data, Plan
-from benchmarks.scenarios import heavy, image, many, polite, registry, soak, start, swaps, tabular, workers
+from benchmarks.scenarios import (
+    converted,
+    dialects,
+    heavy,
+    image,
+    many,
+    native,
+    polite,
+    registry,
+    soak,
+    start,
+    swaps,
+    tabular,
+    workers,
+)
 
 SCENARIOS: dict[str, Callable[[Plan], Data]] = {
     "peers": tabular.peers,
@@ -29,6 +43,9 @@ SCENARIOS: dict[str, Callable[[Plan], Data]] = {
     "workers": workers.run,
     "registry": registry.run,
     "many": many.run,
+    "converted": converted.run,
+    "native": native.run,
+    "dialects": dialects.run,
 }
 EX_UNAVAILABLE = 69
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 from benchmarks.catalogue import SERVERS
 from benchmarks.plan import Data, cell, median
@@ -19,6 +20,8 @@ class Claim:
     held: bool | None
 
 
+LONG_S = 0.005
+"""Of models that take longer for a batch it is said that their host costs little."""
 Results = dict[str, Data]
 
 
@@ -36,6 +39,9 @@ def claims(results: Results) -> list[Claim]:
         *_swaps(results),
         *_workers(results),
         *_registry(results),
+        *_converted(results),
+        *_native(results),
+        *_dialects(results),
     ]
 
 
@@ -187,3 +193,45 @@ def _registry(results: Results) -> Iterator[Claim]:
     for verb in ("list, a page of 100 models", "show a model", "show a version", "release"):
         one = next((cell["seconds"]["median"] * 1000 for cell in cells if cell["verb"] == verb), None)
         yield _below(f"100,000 versions, {verb}: under 100 ms", one, 100, " ms")
+
+
+def _dialects(results: Results) -> Iterator[Claim]:
+    data = results.get("dialects", {"cells": []})
+    for key, words in (("tfs", "TensorFlow Serving, REST"), ("torchserve", "TorchServe")):
+        for rows in ("1", "32"):
+            one = cell(data, "modelyard", f"{key} {rows}")
+            text = f"{words}, {rows} row{'s' if rows != '1' else ''}: at least 0.85 of V2's requests a second"
+            yield _at_least(text, one["of_v2"] if one else None, 0.85, "")
+    for rows in ("1", "32"):
+        one = cell(data, "modelyard", f"tfs-grpc {rows}")
+        text = (
+            f"TensorFlow Serving, gRPC, {rows} row{'s' if rows != '1' else ''}: at least 0.85 of V2 over gRPC"
+        )
+        yield _at_least(text, one["of_v2"] if one else None, 0.85, "")
+
+
+def _converted(results: Results) -> Iterator[Claim]:
+    """A single row decides what a caller feels; the road itself is chosen by the product of both sizes."""
+    times: dict[str, list[float]] = {}
+    for one in results.get("converted", {}).get("cells", ()):
+        times.setdefault(one["server"], []).append(one["times"])
+    for words, found in (
+        ("1 row", {name: each[0] for name, each in times.items()}),
+        ("1 row and 256, the product of both ratios", {name: prod(each) for name, each in times.items()}),
+    ):
+        worst = min(found, key=lambda name: found[name], default=None)
+        named = f" (the least: {worst})" if worst else ""
+        text = f"Converted models, {words}: at least level with the usual call{named}"
+        yield _at_least(text, found[worst] if worst else None, 1)
+
+
+def _native(results: Results) -> Iterator[Claim]:
+    data = results.get("native", {})
+    cells = [one for one in data.get("cells", ()) if one["batch_s"] > LONG_S]
+    if not cells:
+        yield Claim("Native hosts of models over 5 ms: at least 0.9 of the bare loop", "not measured", None)
+    for one in cells:
+        words = (
+            f"{data['titles'][one['server']]}, {one['case']} connection{'s' if one['case'] != '1' else ''}"
+        )
+        yield _at_least(f"Native host, {words}: at least 0.9 of the bare loop", one["of_bare"], 0.9, "")

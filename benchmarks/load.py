@@ -15,6 +15,7 @@ from benchmarks.bodies import Body
 from benchmarks.machine import on_core
 from benchmarks.places import WORK
 
+INFER = "/inference.GRPCInferenceService/ModelInfer"
 INSTALL = "apt-get install -y wrk nghttp2-client"
 
 LUA = """\
@@ -151,9 +152,16 @@ def read_h2load(output: str, log: str, answer_bytes: int, seconds: float, cpu_s:
 
 
 def h2load(
-    port: int, message: bytes, answer_bytes: int, connections: int, streams: int, seconds: float, core: int
+    port: int,
+    message: bytes,
+    answer_bytes: int,
+    connections: int,
+    streams: int,
+    seconds: float,
+    core: int,
+    method: str = INFER,
 ) -> Sample:
-    """Drive one gRPC server's ModelInfer; `message` and `answer_bytes` are with the gRPC frame."""
+    """Drive one gRPC server's `method`; `message` and `answer_bytes` are with the gRPC frame."""
     with tempfile.TemporaryDirectory(dir=WORK) as folder:
         body, log = Path(folder) / "body", Path(folder) / "log"
         body.write_bytes(message)
@@ -167,7 +175,7 @@ def h2load(
                 "--warm-up-time=300ms",
             ],
             *["-d", str(body), "-H", "content-type: application/grpc", "-H", "te: trailers"],
-            *[f"--log-file={log}", f"http://127.0.0.1:{port}/inference.GRPCInferenceService/ModelInfer"],
+            *[f"--log-file={log}", f"http://127.0.0.1:{port}{method}"],
         ]
         output, cpu_s = _pinned(command, core, seconds + 60)
         return read_h2load(output, log.read_text(), answer_bytes, seconds, cpu_s)

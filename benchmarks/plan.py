@@ -54,6 +54,20 @@ def measure(fleet: Fleet, cases: list[Case], plan: Plan) -> list[Data]:
     return [_cell(key, name, samples) for (key, name), samples in cells.items()]
 
 
+def compare(fleet: Fleet, key: str, cases: list[Case], plan: Plan) -> list[Data]:
+    """One server in every case, the cases interleaved: for what is said of one beside another."""
+    cells: dict[str, list[Data]] = {}
+    for number, case in rounds.interleaved(cases, plan.rounds):
+        running = fleet.running.get(key)
+        if running is None:
+            break
+        with fleet.dropping(key):
+            cells.setdefault(case.name, []).append(_one(running, case))
+        say(f"  {case.name}: round {number + 1} of {plan.rounds}: {key}")
+    say("")
+    return [_cell(key, name, samples) for name, samples in cells.items()]
+
+
 def _one(running: Running, case: Case) -> Data:
     with running.thawed():
         cpu_s = running.cpu_s()
@@ -70,6 +84,11 @@ def _cell(key: str, name: str, samples: list[Data]) -> Data:
     refused = sum(s["refused"] for s in samples)
     noise = rounds.spread(s["rate"] for s in samples).noise
     return {"server": key, "case": name, "refused": refused, "noise": noise, "rounds": samples} | summed
+
+
+def spread_of(values: list[float]) -> Data:
+    """The spread of some figures, as data."""
+    return asdict(rounds.spread(values))
 
 
 def say(text: str) -> None:

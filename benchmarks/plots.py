@@ -239,6 +239,52 @@ def _polite(data: Data) -> Figure | None:
     return drawn
 
 
+def _converted(data: Data) -> Figure | None:
+    names = list(dict.fromkeys(one["server"] for one in data["cells"]))[::-1]
+    if not names:
+        return None
+    drawn, axes = plt.subplots(figsize=(8.6, 0.62 * len(names) + 1.3))
+    height = 0.8 / len(data["cases"])
+    for at, rows in enumerate(data["cases"]):
+        for row, name in enumerate(names):
+            times = [o["times"] for o in data["cells"] if o["server"] == name and o["case"] == rows]
+            y = row + 0.4 - height * (at + 0.5)
+            axes.barh([y] * len(times), times, height * 0.9, color=OURS[at + 1])
+            for one in times:
+                axes.text(one, y, f"  {one:.3g}x", va="center", fontsize=7.5, color=FAINT)
+        axes.barh([0], [0], color=OURS[at + 1], label=f"{rows} row{'s' if rows != '1' else ''} a call")
+    axes.axvline(1, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+    axes.set_xscale("log")
+    axes.legend(frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    _rows(axes, names)
+    axes.set_title("Calls a second, as many times as the framework's usual call makes")
+    return drawn
+
+
+def _dialects(data: Data) -> Figure | None:
+    keys = [key for key in data["titles"] if cell(data, "modelyard", f"{key} 1")][::-1]
+    if not keys:
+        return None
+    drawn, axes = plt.subplots(figsize=(8.6, 0.62 * len(keys) + 1.3))
+    height = 0.8 / len(data["cases"])
+    for at, rows in enumerate(data["cases"]):
+        for row, key in enumerate(keys):
+            one = cell(data, "modelyard", f"{key} {rows}")
+            if one is None:
+                continue
+            y = row + 0.4 - height * (at + 0.5)
+            axes.barh(y, one["of_v2"], height * 0.9, color=OURS[at + 1])
+            words = f"  {one['of_v2']:.2f} ({figure(one['rate']['median'])}/s)"
+            axes.text(one["of_v2"], y, words, va="center", fontsize=7.5, color=FAINT)
+        axes.barh([0], [0], color=OURS[at + 1], label=f"{rows} row{'s' if rows != '1' else ''} a request")
+    axes.axvline(1, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+    axes.legend(frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    _rows(axes, [data["titles"][key] for key in keys])
+    axes.set_xlim(0, 1.6)
+    axes.set_title("Requests a second as a share of V2's, over the same transport")
+    return drawn
+
+
 DRAWINGS: dict[str, Callable[[Data], Figure | None]] = {
     "peers": _peers,
     "grpc": _grpc,
@@ -247,4 +293,6 @@ DRAWINGS: dict[str, Callable[[Data], Figure | None]] = {
     "start": _start,
     "polite": _polite,
     "soak": _soak,
+    "converted": _converted,
+    "dialects": _dialects,
 }

@@ -63,6 +63,23 @@ HEADINGS = {
         "part of them fits into; every answer is checked. A cold answer is a request for a model that is not "
         "loaded: it waits for the load.",
     ),
+    "converted": (
+        "Converted models beside their framework's call",
+        "Each model as its framework calls it and as Modelyard runs it, one thread each, no server: rows in, "
+        "scores out. `its host` means that the original won the race against its graph; the way to "
+        "the host and back is in the figure.",
+    ),
+    "native": (
+        "Native hosts beside the bare loop",
+        "`modelyard serve --native` with binary bodies, of one row or as the table says, against a "
+        "loop of the framework's call at the batch size that so many connections make, on the same core.",
+    ),
+    "dialects": (
+        "The dialects beside V2",
+        "The same iris rows for the same server: over HTTP by 32 connections, compared with V2's JSON; over "
+        "gRPC by 4 connections x 8 streams, compared with V2's raw contents. TorchServe and MLflow answer "
+        "with the label, the others with label and scores; the answers of every way are checked.",
+    ),
 }
 METHOD = """\
 **How it was measured.** Each server runs on one core and the load on another; every thread of a

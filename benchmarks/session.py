@@ -16,11 +16,9 @@ from benchmarks import bodies, machine
 from benchmarks.bodies import Body, WrongAnswer
 from benchmarks.catalogue import Server
 from benchmarks.envs import NotInstallable
-from benchmarks.load import LoadFailed
+from benchmarks.load import INFER, LoadFailed
 from benchmarks.models import Model, Question
 from benchmarks.process import NotStarted, Running, post, start, wait_port
-
-INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 
 @dataclass(slots=True)

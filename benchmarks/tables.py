@@ -234,6 +234,74 @@ def _seconds(seen: Data) -> str:
     return f"{micros(seen['median'] * 1e6)}, {micros(seen['p99'] * 1e6)}"
 
 
+def converted(data: Data) -> Table:
+    """One row a model, and for each number of rows both rates and their ratio."""
+    head = ["model", "usual call", "served by"]
+    for rows in data["cases"]:
+        head += [f"{rows} row{'s' if rows != '1' else ''}: usual calls/s", "ours", "ratio"]
+    table = [head]
+    for name in dict.fromkeys(one["server"] for one in data["cells"]):
+        cells = [one for one in data["cells"] if one["server"] == name]
+        row = [name, f"`{cells[0]['usual_call']}`", "graph" if cells[0]["road"] == "onnx" else "its host"]
+        for one in cells:
+            row += [_range(one["usual"]), _range(one["ours"]), f"{one['times']:.3g}x"]
+        table.append(row)
+    return table
+
+
+def native(data: Data) -> Table:
+    """One row a model, and for each number of connections both rates and the share of the bare loop."""
+    head = ["model"]
+    for case in data["cases"]:
+        head += [
+            f"{case} connection{'s' if case != '1' else ''}: bare rows/s",
+            "a batch takes",
+            "served",
+            "share",
+        ]
+    table = [head]
+    for key, words in data["titles"].items():
+        row = [words]
+        for case in data["cases"]:
+            one = cell(data, key, case)
+            row += (
+                [
+                    _range(one["bare"]),
+                    micros(one["batch_s"] * 1e6),
+                    _range(one["rows"]),
+                    f"{one['of_bare']:.2f}",
+                ]
+                if one
+                else ["-"] * 4
+            )
+        table.append(row)
+    return table
+
+
+def dialects(data: Data) -> Table:
+    """One row a dialect, and for each number of rows its rate, its share of V2's, its processor time."""
+    head = ["dialect"]
+    for rows in data["cases"]:
+        head += [f"{rows} row{'s' if rows != '1' else ''}: requests/s", "of V2's", "p50", "CPU/request"]
+    table = [head]
+    for key, words in data["titles"].items():
+        row = [words]
+        for rows in data["cases"]:
+            one = cell(data, "modelyard", f"{key} {rows}")
+            row += (
+                [
+                    rate(one),
+                    f"{one['of_v2']:.2f}",
+                    micros(one["p50_us"]["median"]),
+                    micros(one["cpu_us"]["median"]),
+                ]
+                if one
+                else ["-"] * 4
+            )
+        table.append(row)
+    return table
+
+
 TABLES = {
     "peers": peers,
     "grpc": grpc,
@@ -246,6 +314,9 @@ TABLES = {
     "workers": workers,
     "registry": registry,
     "many": many,
+    "converted": converted,
+    "native": native,
+    "dialects": dialects,
 }
 
 

@@ -122,14 +122,14 @@ def to_array(items: list[Any], dtype: DType, name: str) -> Array:
     return np.array(items, dtype.numpy)
 
 
-def pack_short(items: list[Any], dtype: DType, name: str) -> Array:
-    """``to_array`` of checked numbers, in the quickest way for a few of them."""
+def pack_short(items: list[Any], dtype: DType, name: str, shape: Sequence[int]) -> Array:
+    """``to_array`` of checked numbers, in the quickest way for a few of them, as an array of this shape."""
     count = len(items)
     if count > _SHORT:
-        return to_array(items, dtype, name)
+        return to_array(items, dtype, name).reshape(shape)
     packer = _packers.get((dtype.name, count)) or _packer(dtype, count)
     try:
-        return np.ndarray((count,), dtype.numpy, packer.pack(*items))
+        return np.ndarray(shape, dtype.numpy, packer.pack(*items))
     except (StructError, OverflowError):
         raise _out_of_range(name, dtype, items) from None
 

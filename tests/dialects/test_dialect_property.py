@@ -1,6 +1,7 @@
 """No body makes a codec raise anything but a finding for its caller."""
 
 import json
+import re
 from contextlib import suppress
 
 import numpy as np
@@ -13,11 +14,14 @@ from hypothesis import strategies as st
 from modelyard.core.errors import CallerError
 from modelyard.core.limits import WireLimits
 from modelyard.core.request import InferReply, InferRequest
+from modelyard.core.signature import Signature, TensorSpec
+from modelyard.core.tensor import DTYPES
 from modelyard.wire.binary import finish
 from modelyard.wire.dialects.free import Free
 from modelyard.wire.dialects.instances import Instances
 from modelyard.wire.dialects.mlflow import Scoring
 from modelyard.wire.dialects.tfserving import Examples, Predict
+from modelyard.wire.dialects.tfserving_forms import Forms
 from modelyard.wire.dialects.tfserving_rpc import ExamplesCall, PredictCall, read_spec, read_tasks
 from modelyard.wire.dialects.varints import cut_varints, pack_varints, unpack_varints
 
@@ -88,6 +92,54 @@ def test_text_codecs_find_fault_with_their_caller_only(codec, body, kind, model,
     assert isinstance(text, bytes)
 
 
+cells = st.one_of(
+    st.floats(width=32, allow_nan=False),
+    st.integers(-9, 9),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    leaves,
+)
+tables = st.one_of(
+    st.lists(st.lists(cells, min_size=2, max_size=2), max_size=4),
+    st.lists(cells, max_size=4),
+    st.lists(st.lists(cells, max_size=3), max_size=3),
+)
+INT = Signature((TensorSpec("x", DTYPES["INT16"], (None, 2)),), MODELS["odd"][0].outputs)
+FLAGS = Signature((TensorSpec("x", DTYPES["BOOL"], (None,)),), MODELS["odd"][0].outputs)
+HALF = Signature((TensorSpec("inputs", DTYPES["FP16"], (None, 1)),), MODELS["odd"][0].outputs)
+SHORT_WAYS = [INT, FLAGS, HALF, *(MODELS[name][0] for name in ("iris", "odd", "fixed", "pair"))]
+
+
+def outcome(codec, body, signature):
+    """The arrays that a body gives, or the finding."""
+    try:
+        request = settle(codec.read(body, signature, WireLimits()))
+        inputs, _ = signature.bind(request.names, request.arrays)
+    except CallerError as error:
+        return type(error), re.sub(r"\(byte \d+\)", "", str(error))
+    return [(array.dtype.str, array.shape, repr(array.tolist())) for array in inputs]
+
+
+@pytest.mark.parametrize("codec", ["predict", "instances", "mlflow", "torchserve"])
+@settings(max_examples=150, deadline=None)
+@given(
+    table=tables,
+    member=st.sampled_from(["instances", "inputs", "data", "x", "dataframe_records"]),
+    beside=st.dictionaries(st.sampled_from(["params", "parameters", "signature_name", "rows", "z"]), leaves),
+    signature=st.sampled_from(SHORT_WAYS),
+)
+def test_the_short_way_finds_what_the_long_way_finds(codec, table, member, beside, signature):
+    short = json.dumps({member: table, **beside}).encode()
+    long = json.dumps({member: table, **beside, "\N{SNOWMAN}": 0}, ensure_ascii=False).encode()
+    kind = "application/json"
+    assert outcome(CODECS[codec](kind), short, signature) == outcome(CODECS[codec](kind), long, signature)
+    if codec == "torchserve":
+        bare = json.dumps(table).encode()
+        assert outcome(CODECS[codec](kind), bare, signature) == outcome(
+            CODECS[codec](kind), b" " + bare, signature
+        )
+
+
 dtypes = st.integers(0, 24)
 numbers = st.lists(st.integers(0, 255), max_size=6)
 tensors = st.builds(
@@ -126,9 +178,9 @@ def test_predict_messages_find_fault_with_their_caller_only(tensor, name, model,
         whole[flip] ^= 0x55
     payload = bytes(whole[: len(whole) - cut] if cut < len(whole) else whole)
     signature, work = MODELS[model]
-    codec = PredictCall()
+    codec = PredictCall(Forms())
     try:
-        read_spec(payload)
+        codec.spec(payload)
         found = settle(codec.read(payload, signature, limits))
         inputs, _ = signature.bind(found.names, found.arrays)
     except CallerError:
@@ -136,6 +188,46 @@ def test_predict_messages_find_fault_with_their_caller_only(tensor, name, model,
     with np.errstate(all="ignore"):
         reply = InferReply("m", "1", signature, work(*inputs))
     assert tf.PredictResponse.FromString(codec.write(reply, found)).model_spec.name == "m"
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    values=st.lists(
+        st.lists(st.floats(width=32, allow_nan=False), min_size=4, max_size=4), min_size=2, max_size=4
+    ),
+    shape=st.sampled_from([(2, 2), (4,), (1, 4), (4, 1)]),
+    packed=st.booleans(),
+    wanted=st.sampled_from([[], ["label"], ["probabilities", "label"]]),
+    flip=st.integers(0, 400),
+)
+def test_messages_of_a_known_form_are_read_as_any_other(values, shape, packed, wanted, flip):
+    forms, seen = Forms(), []
+    for row in values:
+        request = tf.PredictRequest(model_spec={"name": "m"}, output_filter=wanted)
+        tensor = request.inputs["x"]
+        tensor.dtype = 1
+        for size in shape:
+            tensor.tensor_shape.dim.add(size=size)
+        if packed:
+            tensor.float_val.extend(row)
+        else:
+            tensor.tensor_content = np.array(row, np.float32).tobytes()
+        seen.append(bytearray(request.SerializeToString()))
+    if flip < len(seen[-1]):
+        seen[-1][flip] ^= 0x55
+    for payload in map(bytes, seen):
+        assert _read_call(PredictCall(forms), payload) == _read_call(PredictCall(), payload)
+    assert forms.find(bytes(seen[0])) is not None
+
+
+def _read_call(codec, payload):
+    try:
+        spec = codec.spec(payload)
+        found = settle(codec.read(payload, MODELS["iris"][0], WireLimits()))
+    except CallerError as error:
+        return type(error), str(error)
+    arrays = [(array.dtype.str, array.shape, array.tobytes()) for array in found.arrays]
+    return spec, found.names, arrays, found.wanted
 
 
 @settings(max_examples=120, deadline=None)

@@ -166,13 +166,36 @@ def answer(model: Any, plan: Plan, rows: Any, count: int) -> tuple[Array, ...]:
         ModelFailed: the model raised, or answered another shape than for the probing rows.
     """
     out: list[Array] = []
+    voters = _voters(model) if plan.methods == ("predict", "predict_proba") else None
+    votes = [] if voters is None else _answers(model, "predict_proba", rows)
     for method in plan.methods:
-        for _, found in _answers(model, method, rows):
+        if voters is not None and len(votes) == 1:
+            both = votes[0][1]
+            answers = [("", voters.classes_.take(np.argmax(both, axis=1)))] if method == "predict" else votes
+        else:
+            answers = _answers(model, method, rows)
+        for _, found in answers:
             at = len(out)
             if at >= len(plan.outputs):
                 raise ModelFailed(f"{method} answered more arrays than for the probing rows")
             out.append(_cast(_shaped(found, plan.task, method), plan.outputs[at], count))
     return tuple(out)
+
+
+_VOTERS = {
+    ("sklearn.ensemble._forest", "RandomForestClassifier"),
+    ("sklearn.ensemble._forest", "ExtraTreesClassifier"),
+    ("sklearn.ensemble._bagging", "BaggingClassifier"),
+}
+"""Classes whose ``predict`` takes the class of the largest ``predict_proba``: asked once for both."""
+
+
+def _voters(model: Any) -> Any:
+    """The classifier at the end of the model that is one of ``_VOTERS``; None where there is none."""
+    while (type(model).__module__, type(model).__name__) == ("sklearn.pipeline", "Pipeline"):
+        model = model.steps[-1][1]
+    known = (type(model).__module__, type(model).__name__) in _VOTERS
+    return model if known and "predict" not in vars(model) else None
 
 
 def _answers(model: Any, method: str, rows: Any) -> list[tuple[str, Any]]:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from modelyard.core.errors import ModelyardError, RouteNotFound
+from modelyard.serve.dialects.dialect import Dialect
 from modelyard.serve.dialects.table import DIALECTS, EXTENSIONS, RPC_DIALECTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from modelyard.serve.dataplane import DataPlane
-    from modelyard.serve.dialects.dialect import Dialect, Handler
+    from modelyard.serve.dialects.dialect import Handler
     from modelyard.serve.dialects.rpc import RpcDialect
     from modelyard.serve.http import HttpCall
 
@@ -50,7 +51,8 @@ def claim(dialects: Sequence[Dialect], parts: Sequence[str]) -> tuple[Handler, b
             found.append((dialect, dialect.guarded(handler)))
     if not found:
         return None
-    return (found[0][1] if len(found) == 1 else partial(_choose, found)), keep
+    alone = len(found) == 1 or type(found[0][0]).takes is Dialect.takes
+    return (found[0][1] if alone else partial(_choose, found)), keep
 
 
 def _choose(found: Sequence[tuple[Dialect, Handler]], call: HttpCall) -> None:

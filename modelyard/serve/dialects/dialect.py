@@ -100,7 +100,8 @@ class DialectExchange(Exchange):
         self.sent()
 
     def _write(self, body: bytes) -> None:
-        self.call.respond(200, body, getattr(self.codec, "content_type", JSON))
+        kind = getattr(self.codec, "content_type", JSON)
+        self.call.respond(200, body, JSON if kind == JSON else kind)
 
     def fail(self, error: ModelyardError) -> None:
         """The dialect's error body."""
@@ -174,7 +175,8 @@ class Dialect(ABC):
         Raises:
             ModelyardError: it cannot be.
         """
-        only(call, *self.methods)
+        if call.method not in self.methods:
+            only(call, *self.methods)
         exchange = DialectExchange(self, route, call, codec(call))
         call.on_cancel = exchange.cancel
         exchange.open()

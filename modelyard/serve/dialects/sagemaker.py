@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from modelyard.serve.dialects.dialect import Handler
     from modelyard.serve.http import HttpCall
 
-_OWN = (
-    b"x-amzn-sagemaker-custom-attributes",
-    b"x-amzn-sagemaker-target-model",
-    b"x-amzn-sagemaker-inference-id",
+_OWN = frozenset(
+    (
+        b"x-amzn-sagemaker-custom-attributes",
+        b"x-amzn-sagemaker-target-model",
+        b"x-amzn-sagemaker-inference-id",
+    )
 )
 
 
@@ -47,8 +49,10 @@ class SageMaker(Dialect):
         """Whether only SageMaker sends such a call."""
         if call.path == b"/ping":
             return False
-        media = media_of(text_of(call.header(b"content-type")))
-        return media == NPY or any(call.header(name) is not None for name in _OWN)
+        kind = call.header(b"content-type")
+        if kind is not None and b"npy" in kind.lower() and media_of(text_of(kind)) == NPY:
+            return True
+        return not _OWN.isdisjoint(call.head.headers)
 
     def _ping(self, call: HttpCall) -> None:
         only(call, b"GET", b"HEAD")

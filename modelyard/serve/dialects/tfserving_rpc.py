@@ -16,6 +16,7 @@ from modelyard.serve.lookup import Lookup
 from modelyard.serve.rpc_exchange import RpcExchange
 from modelyard.serve.status import public_message, status_of
 from modelyard.wire.dialects import tfserving_rpc as wire
+from modelyard.wire.dialects.tfserving_forms import Forms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -61,6 +62,7 @@ class TensorFlowServingRpc:
 
     def __init__(self, plane: DataPlane) -> None:
         self.plane = plane
+        self._forms: Forms[wire.Spec] = Forms()
 
     @property
     def methods(self) -> Mapping[str, Callable[[GrpcCall], None]]:
@@ -89,7 +91,8 @@ class TensorFlowServingRpc:
         exchange.open()
 
     def _predict(self, call: GrpcCall) -> None:
-        self._run(wire.read_spec(call.payload), call, wire.PredictCall())
+        codec = wire.PredictCall(self._forms)
+        self._run(codec.spec(call.payload), call, codec)
 
     def _examples(self, task: str, call: GrpcCall) -> None:
         self._run(wire.read_spec(call.payload), call, wire.ExamplesCall([task]))

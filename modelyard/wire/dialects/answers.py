@@ -7,6 +7,7 @@ is refused.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import orjson
 from msgspec.json import encode as to_json
 
 from modelyard.core.errors import BadInput, Unsupported
-from modelyard.wire.binary import STEP_ITEMS
+from modelyard.wire.binary import MOST_AXES, STEP_ITEMS
 from modelyard.wire.dialects.bodies import write_base64
 
 if TYPE_CHECKING:
@@ -86,11 +87,14 @@ def encode_rows(
     outputs, specs = reply.outputs, reply.signature.outputs
     if len(outputs) == 1 and outputs[0].ndim > 0 and outputs[0].size <= STEP_ITEMS:
         return before + write_array(outputs[0], specs[0], bare=bare) + after
-    sizes = {array.shape[0] if array.ndim else -1 for array in outputs}
-    if len(sizes) != 1 or -1 in sizes:
-        raise BadInput("the outputs of this model have no common number of rows; send 'inputs', by column")
-    rows = sizes.pop()
-    most = max(STEP_ITEMS * rows // max(1, *(array.size for array in outputs)), 1) if rows else 1
+    rows, largest = (outputs[0].shape[0] if outputs[0].ndim else -1), 1
+    for array in outputs:
+        if not array.ndim or array.shape[0] != rows:
+            raise BadInput(
+                "the outputs of this model have no common number of rows; send 'inputs', by column"
+            )
+        largest = max(largest, array.size)
+    most = max(STEP_ITEMS * rows // largest, 1)
     if len(outputs) > 1:
         most = max(most // 16, 1)  # each cell is written by itself
     if rows <= most:
@@ -114,6 +118,9 @@ def _rows(
 ) -> bytes:
     if len(outputs) == 1:
         return write_array(outputs[0][start:end], specs[0], bare=bare)[1:-1]
+    spliced = _spliced(outputs, specs, start, end, bare)
+    if spliced is not None:
+        return spliced
     # Scalars and rows stay numpy values: orjson writes an FP32 as its own shortest decimal.
     names = [spec.name for spec in specs]
     columns = [
@@ -136,6 +143,47 @@ def _rows(
         ]
         rows.append(b"{" + b",".join(cells) + b"}")
     return b",".join(rows)
+
+
+def _spliced(
+    outputs: tuple[Array, ...], specs: tuple[TensorSpec, ...], start: int, end: int, bare: bool
+) -> bytes | None:
+    """Rows of several outputs cut out of the text of each; None where a cell needs a closer look."""
+    rows, pieces = end - start, 2 * len(outputs)
+    every: list[bytes] = [b""] * (rows * pieces)
+    between = b"{"  # what comes before a cell: the end of the one before, and the name
+    for at, (array, spec) in enumerate(zip(outputs, specs)):  # noqa: B905 - equal lengths, and each request
+        axes = array.ndim
+        part = array if rows == array.shape[0] else array[start:end]
+        if spec.dtype.size and axes <= MOST_AXES:
+            text = orjson.dumps(part if part.flags.c_contiguous else part.copy(), None, _NUMPY)
+            if b"null" in text or not array.size:
+                return None
+            cells = text[axes:-axes].split(_BETWEEN[axes - 1]) if rows > 1 else [text[axes:-axes]]
+        elif axes == 1:
+            cells = list(map(to_json, _texts(part, spec, bare)))
+        else:
+            return None
+        if len(cells) != rows:
+            return None
+        every[2 * at :: pieces] = [between + _member(spec.name, axes - 1)] * rows
+        every[2 * at + 1 :: pieces] = cells
+        between = b"]" * (axes - 1) + b","
+    first = every[0]
+    every[0::pieces] = [between[:-1] + b"}," + first] * rows
+    every[0] = first
+    every.append(between[:-1] + b"}")
+    return b"".join(every)
+
+
+_BETWEEN = [b"]" * axes + b"," + b"[" * axes for axes in range(MOST_AXES + 1)]
+"""What stands between two cells of so many axes."""
+
+
+@lru_cache(4096)
+def _member(name: str, axes: int) -> bytes:
+    """A member's name and the brackets that open its value."""
+    return to_json(name) + b":" + b"[" * axes
 
 
 def encode_columns(

@@ -19,7 +19,7 @@ from modelyard.wire.dialects.bodies import CSV_TYPES, is_json, media_of, parse_j
 from modelyard.wire.dialects.csv_rows import read_headless
 from modelyard.wire.dialects.multipart import FORM, first_part
 from modelyard.wire.dialects.rows import read_rows, request_of, requests_of
-from modelyard.wire.plain import decode_plain, takes_bytes
+from modelyard.wire.plain import decode_plain, read_quick, takes_bytes
 from modelyard.wire.plain_rows import column_names
 
 if TYPE_CHECKING:
@@ -99,6 +99,10 @@ class Free:
             if type(value) is dict:
                 value = value.get("instances", [value])
             return request_of(signature, read_rows(value, signature, limits))
+        if len(body) <= limits.step_bytes:
+            quick = read_quick(body, signature)
+            if quick is not None:
+                return request_of(signature, [quick])
         return requests_of(decode_plain(body, "application/json", signature, limits))
 
     def _csv(

@@ -12,6 +12,7 @@ from modelyard.wire.dialects.answers import encode_rows, only_output
 from modelyard.wire.dialects.bodies import check_json, check_length, parse_object
 from modelyard.wire.dialects.rows import read_long, read_rows, request_of
 from modelyard.wire.plain_rows import column_names, from_rows
+from modelyard.wire.quick import Members
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from modelyard.core.signature import Signature
     from modelyard.core.tensor import Array
     from modelyard.wire.binary import Buffer
+
+
+_QUICK = Members(("instances",), {"parameters": dict | None})
 
 
 class Instances:
@@ -46,6 +50,9 @@ class Instances:
             return read_long(
                 body, signature, limits, self._key, lambda value: self._arrays(value, signature, limits)
             )
+        quick = _QUICK.read(body, signature) if signature.batched else None
+        if quick is not None:
+            return request_of(signature, [quick[1]])
         return request_of(signature, self._arrays(parse_object(body, limits), signature, limits))
 
     def _key(self, members: Any) -> str:

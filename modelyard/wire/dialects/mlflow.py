@@ -14,6 +14,7 @@ from modelyard.wire.dialects.csv_rows import read_headless
 from modelyard.wire.dialects.rows import read_columns, read_long, read_rows, request_of, requests_of
 from modelyard.wire.plain import decode_plain
 from modelyard.wire.plain_rows import column_names, from_records, from_rows
+from modelyard.wire.quick import Members
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from modelyard.wire.binary import Buffer
 
 
-FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+_ROWS = ("instances", "inputs")
+FORMS = ("dataframe_split", "dataframe_records", *_ROWS)
+_QUICK = Members(FORMS, {"params": dict | None})
 
 
 class Scoring:
@@ -54,6 +57,9 @@ class Scoring:
             return read_long(
                 body, signature, limits, scoring_form, lambda value: self._arrays(value, signature, limits)
             )
+        quick = _QUICK.read(body, signature) if signature.batched else None
+        if quick is not None and quick[0] in _ROWS:
+            return request_of(signature, [quick[1]])
         return request_of(signature, self._arrays(parse_json(body, limits), signature, limits))
 
     def _media(self) -> str:

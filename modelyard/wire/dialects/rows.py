@@ -13,14 +13,11 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from msgspec import DecodeError
-from msgspec.json import Decoder
 
 from modelyard.core.errors import BadInput, TooLarge
 from modelyard.core.request import InferRequest
 from modelyard.wire.binary import check_strings, to_objects
 from modelyard.wire.dialects.bodies import parse_json, quoted, read_base64
-from modelyard.wire.numbers import pack_short
 from modelyard.wire.plain_large import read_large
 from modelyard.wire.plain_rows import column_names, from_columns, from_records, tensor
 
@@ -32,40 +29,10 @@ if TYPE_CHECKING:
     from modelyard.core.tensor import Array
     from modelyard.wire.binary import Buffer
 
-_FLOATS: tuple[Decoder[Any], ...] = (
-    Decoder(list[float]),
-    Decoder(list[list[float]]),
-    Decoder(list[list[list[float]]]),
-    Decoder(list[list[list[list[float]]]]),
-)
-
 
 def request_of(signature: Signature, arrays: list[Array]) -> InferRequest:
     """A request of arrays in the signature's order."""
     return InferRequest([spec.name for spec in signature.inputs], arrays)
-
-
-def read_fast(text: Buffer, signature: Signature) -> Array | None:
-    """Short rows of a model with one input of floats, in one pass; None where the long way must look."""
-    spec = signature.inputs[0]
-    rank = len(spec.shape)
-    if len(signature.inputs) != 1 or spec.dtype.kind != "float" or not 1 <= rank <= len(_FLOATS):
-        return None
-    try:
-        items: list[Any] = _FLOATS[rank - 1].decode(text)
-    except (DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    shape = [len(items)]
-    for _ in range(rank - 1):
-        if not items:
-            return None
-        size = len(items[0])
-        for row in items:
-            if len(row) != size:
-                return None
-        shape.append(size)
-        items = list(chain.from_iterable(items))
-    return pack_short(items, spec.dtype, spec.name).reshape(shape) if items else None
 
 
 def read_rows(value: Any, signature: Signature, limits: WireLimits, word: str = "instances") -> list[Array]:

@@ -8,6 +8,7 @@ do: readers of ``float_val`` find their values.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -204,13 +205,39 @@ def write_shape(sizes: tuple[int, ...] | list[int]) -> bytes:
 
 def write_tensor(array: Array) -> bytes:
     """A TensorProto."""
+    return b"".join(_parts(array))
+
+
+def write_named(name: str, array: Array) -> list[bytes]:
+    """An entry of ``map<string, TensorProto>`` in field 1, in pieces."""
+    head, values = _parts(array)
+    return [_entry(name, len(head) + len(values)), head, values]
+
+
+def _parts(array: Array) -> tuple[bytes, bytes]:
     dtype = dtype_of(array)
-    head = b"\x08" + varint(NUMBERS[dtype.name]) + field(2, write_shape(array.shape))
-    number = _FIELDS.get(dtype.name, _INT_VAL)
-    if not dtype.size:
-        return head + b"".join([sized(number, item) for item in array.ravel().tolist()])
     if dtype.name in ("FP32", "FP64", "BOOL"):
-        return head + field(number, np.ascontiguousarray(array).tobytes())
-    if dtype.name == "FP16":
-        array = np.ascontiguousarray(array).view(np.uint16)
-    return head + field(number, pack_varints(array))
+        values = array.tobytes()
+    elif not dtype.size:
+        number = _FIELDS[dtype.name]
+        values = b"".join([sized(number, item) for item in array.ravel().tolist()])
+        return _head(dtype.name, array.shape, 0), values
+    elif dtype.name == "FP16":
+        values = pack_varints(np.ascontiguousarray(array).view(np.uint16))
+    else:
+        values = pack_varints(array)
+    return _head(dtype.name, array.shape, len(values)), values
+
+
+@lru_cache(4096)
+def _head(datatype: str, shape: tuple[int, ...], size: int) -> bytes:
+    """A TensorProto up to its packed values, if it has any."""
+    head = b"\x08" + varint(NUMBERS[datatype]) + field(2, write_shape(shape))
+    return head + varint(_FIELDS.get(datatype, _INT_VAL) << 3 | 2) + varint(size) if size else head
+
+
+@lru_cache(4096)
+def _entry(name: str, size: int) -> bytes:
+    """A map's entry up to its value."""
+    start = field(1, name.encode()) + varint(2 << 3 | 2) + varint(size)
+    return varint(1 << 3 | 2) + varint(len(start) + size) + start

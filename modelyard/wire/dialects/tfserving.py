@@ -13,12 +13,10 @@ the column is a float: TensorFlow Serving refuses it, here it is NaN, as everywh
 from __future__ import annotations
 
 import json as stdlib_json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import orjson
-from msgspec import UNSET, DecodeError, Raw, Struct, UnsetType
-from msgspec.json import Decoder
 from msgspec.json import encode as to_json
 
 from modelyard.core.errors import BadInput, BadRequest
@@ -26,12 +24,12 @@ from modelyard.wire.dialects.answers import encode_columns, encode_rows
 from modelyard.wire.dialects.bodies import check_length, parse_object
 from modelyard.wire.dialects.rows import (
     read_columns,
-    read_fast,
     read_features,
     read_long,
     read_rows,
     request_of,
 )
+from modelyard.wire.quick import Members
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -60,13 +58,7 @@ TYPES = {
 }
 
 
-class _Predict(Struct, gc=False):
-    instances: Raw | UnsetType = UNSET
-    inputs: Raw | UnsetType = UNSET
-    signature_name: str | None = None
-
-
-_PREDICT = Decoder(_Predict)
+_QUICK = Members(("instances", "inputs"), {"signature_name": Literal["serving_default", ""] | None})
 
 
 def check_signature(name: object) -> None:
@@ -105,20 +97,11 @@ class Predict:
                 body, signature, limits, self._key, lambda value: self._arrays(value, signature, limits)
             )
         if signature.batched:
-            array = self._fast(body, signature)
-            if array is not None:
-                return request_of(signature, [array])
+            quick = _QUICK.read(body, signature)
+            if quick is not None:
+                self.form = "rows" if quick[0] == "instances" else "columns"
+                return request_of(signature, [quick[1]])
         return request_of(signature, self._arrays(parse_object(body, limits), signature, limits))
-
-    def _fast(self, body: Buffer, signature: Signature) -> Array | None:
-        try:
-            found = _PREDICT.decode(body)
-        except (DecodeError, UnicodeDecodeError, RecursionError):
-            return None
-        if found.inputs is not UNSET or found.instances is UNSET or found.signature_name:
-            return None
-        self.form = "rows"
-        return read_fast(found.instances, signature)
 
     def _key(self, members: Any) -> str:
         if type(members) is not dict:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from modelyard.core.errors import BadInput, BadRequest, TooLarge
 from modelyard.core.request import InferRequest, WantedOutput
 from modelyard.wire.binary import finish
 from modelyard.wire.dialects.rows import read_features, request_of
-from modelyard.wire.dialects.tensorproto import NUMBERS, read_tensor, sized, write_shape, write_tensor
+from modelyard.wire.dialects.tensorproto import NUMBERS, read_tensor, sized, write_named, write_shape
 from modelyard.wire.dialects.tfserving import (
     SIGNATURE,
     check_classifier,
@@ -25,6 +26,7 @@ from modelyard.wire.dialects.tfserving import (
     class_scores,
     regressed,
 )
+from modelyard.wire.dialects.tfserving_forms import Form, Forms
 from modelyard.wire.dialects.varints import unpack_varints
 from modelyard.wire.protobuf import field, read_varint, varint, walk
 
@@ -105,6 +107,7 @@ def _spec(view: memoryview, at: int, end: int) -> Spec:
     return Spec(texts[1], version, texts[4], texts[3])
 
 
+@lru_cache(1024)
 def write_spec(name: str, version: str) -> bytes:
     """The ModelSpec of an answer."""
     number = field(1, name.encode())
@@ -114,7 +117,24 @@ def write_spec(name: str, version: str) -> bytes:
 
 
 class PredictCall:
-    """The codec of Predict."""
+    """The codec of Predict.
+
+    Args:
+        forms: what the codec's calls have in common; without it, every message is read.
+    """
+
+    __slots__ = ("_form", "_forms", "_spec")
+
+    def __init__(self, forms: Forms[Spec] | None = None) -> None:
+        self._forms = forms
+        self._form: Form[Spec] | None = None
+        self._spec: Spec | None = None
+
+    def spec(self, payload: bytes) -> Spec:
+        """The model that a message names; see ``read_spec``."""
+        form = self._form = None if self._forms is None else self._forms.find(payload)
+        spec = self._spec = read_spec(payload) if form is None else form.spec
+        return spec
 
     def read(
         self,
@@ -127,10 +147,14 @@ class PredictCall:
         Raises:
             CallerError: not a request.
         """
+        if self._form is not None:
+            return self._form.request(payload)
         work = self._steps(memoryview(payload), limits)
         if len(payload) > limits.step_bytes:
             return work
         found: InferRequest = finish(work)
+        if self._forms is not None and self._spec is not None:
+            self._forms.learn(payload, self._spec, found)
         return found
 
     def _steps(self, view: memoryview, limits: WireLimits) -> Generator[None, None, InferRequest]:
@@ -170,8 +194,9 @@ class PredictCall:
         parts = []
         for spec, array in zip(reply.signature.outputs, reply.outputs, strict=True):
             if names is None or spec.name in names:
-                parts.append(sized(1, field(1, spec.name.encode()) + sized(2, write_tensor(array))))
-        return b"".join(parts) + sized(2, write_spec(reply.model, reply.version))
+                parts += write_named(spec.name, array)
+        parts.append(sized(2, write_spec(reply.model, reply.version)))
+        return b"".join(parts)
 
 
 class ExamplesCall:

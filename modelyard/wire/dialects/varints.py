@@ -6,6 +6,7 @@ more follow; a negative number is its 64 bits.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from modelyard.core.tensor import Array
 
 _LONGEST = 10
+_FEW = 64
 _CUT_OFF = "malformed protobuf message: a packed number is cut off"
 
 
@@ -73,6 +75,11 @@ def pack_varints(array: Array) -> bytes:
     'ac0205'
     """
     flat = array.reshape(-1)
+    if flat.size <= _FEW:
+        with suppress(ValueError):  # one is not from 0 to 255
+            short = bytes(flat.tolist())
+            if short.isascii():
+                return short
     wide = flat.astype(np.int64).view(np.uint64) if flat.dtype.kind == "i" else flat.astype(np.uint64)
     if wide.size < 16:
         return b"".join(map(varint, wide.tolist()))
