@@ -13,6 +13,7 @@ from modelyard.serve.grpc_streams import Streams, options
 from modelyard.serve.http import listen, port_busy
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from modelyard.serve.budget import BodyBudget
@@ -43,18 +44,23 @@ class AioListener:
         self._draining = False
         self._streams = Streams(streams, budget)
 
-    async def open(self, host: str, port: int, *, reuse_port: bool = False) -> int:
+    async def open(
+        self, host: str, port: int, *, reuse_port: bool = False, held: socket.socket | None = None
+    ) -> int:
         """Listen; the port, which the system chooses when 0 is asked for.
 
         Args:
             host: an address or a name of this machine; "" is every interface.
             port: 0 is any free one.
             reuse_port: other processes that ask for it too share the port.
+            held: a socket bound to it already; grpcio cannot listen there, so it is closed.
 
         Raises:
             PortBusy: another process holds the port.
         """
         self._loop = asyncio.get_running_loop()
+        if held is not None:
+            held.close()
         listen(host, port, reuse_port=reuse_port).close()  # a clear error; grpcio's own names no port
         server = aio.server(options=[*options(self._limits), ("grpc.so_reuseport", int(reuse_port))])
         handlers: dict[str, dict[str, grpc.RpcMethodHandler]] = {}
