@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from grpc import aio
 
-from modelyard.serve.grpc_call import DRAINING, NO_ROOM, RESOURCE_EXHAUSTED, UNAVAILABLE, GrpcCall, hand_over
+from modelyard.serve.grpc_call import NO_ROOM, RESOURCE_EXHAUSTED, GrpcCall, hand_over
 from modelyard.serve.grpc_streams import Streams, options
 from modelyard.serve.http import listen, port_busy
 
@@ -41,7 +41,6 @@ class AioListener:
         self._budget = budget
         self._server: aio.Server | None = None
         self._arrived: list[GrpcCall] = []
-        self._draining = False
         self._streams = Streams(streams, budget)
 
     async def open(
@@ -82,8 +81,7 @@ class AioListener:
         return int(bound)
 
     def stop_accepting(self) -> None:
-        """Refuse new calls; grpcio closes its listening socket in ``drain``."""
-        self._draining = True
+        """Nothing yet: grpcio closes its listening socket in ``drain``, and sends clients away."""
 
     async def drain(self, timeout_s: float) -> None:
         """Stop accepting, answer what is under way, refuse what is new, close."""
@@ -100,8 +98,6 @@ class AioListener:
     def _handler(self, method: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
         async def handle(payload: bytes, context: Any) -> bytes:
             budget, size = self._budget, len(payload)
-            if self._draining:
-                await context.abort(_CODES[UNAVAILABLE], DRAINING)
             if not budget.take(size):
                 await context.abort(_CODES[RESOURCE_EXHAUSTED], NO_ROOM)
             answered: asyncio.Future[tuple[int, bytes | str]] = self._loop.create_future()

@@ -30,6 +30,7 @@ from modelyard.serve.grpc_call import (
     hand_over,
 )
 from modelyard.serve.grpc_guard import Guard
+from modelyard.serve.grpc_leave import send_away
 
 if TYPE_CHECKING:
     import socket
@@ -113,8 +114,10 @@ class NativeListener:
             self._guard.stop_accepting()
 
     async def drain(self, timeout_s: float) -> None:
-        """Stop accepting, answer what is under way, refuse what is new, close."""
+        """Stop accepting, send clients away, answer what is under way, refuse what is new, close."""
         self.stop_accepting()
+        if self._guard is not None:
+            await send_away(self._guard, lambda: bool(self._calls), timeout_s)
         self._draining = True
         self._behind.stop()
         ended = asyncio.ensure_future(self._behind.quiet(timeout_s))
