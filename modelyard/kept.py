@@ -15,7 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelyard.artifact.bundle import Bundle, canonical, open_bundle, pack_rows, unpack_rows, write_bundle
+from modelyard.artifact.bundle import Bundle, canonical, open_bundle, write_bundle
+from modelyard.artifact.rows import pack_rows, unpack_rows
 from modelyard.compiler.report import CompileReport
 from modelyard.core.errors import BadConfig, CorruptFile, MissingFile
 from modelyard.core.signature import Signature

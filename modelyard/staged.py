@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from modelyard.artifact.bundle import unpack_rows
+from modelyard.artifact.rows import unpack_rows
 from modelyard.compiler.report import CompileReport
 from modelyard.core.errors import BadConfig
 from modelyard.formats.containers import hub

@@ -33,6 +33,7 @@ _BY_CODE: dict[str, type[ModelyardError]] = {
         core.TooLarge,
         core.ModelNotFound,
         core.VersionNotFound,
+        core.NewerRegistry,
         core.IllegalMove,
         core.Conflict,
         core.RouteNotFound,

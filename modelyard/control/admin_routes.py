@@ -35,7 +35,7 @@ from modelyard.client.admin_values import (
 )
 from modelyard.control.desk import parse_moment
 from modelyard.control.shadows import shadow_rows
-from modelyard.core.errors import BadInput, CorruptFile, FileError, Unavailable
+from modelyard.core.errors import BadInput, CorruptFile, FileError, NotConvertible, Unavailable, UnsafeFile
 from modelyard.monitor.exposition import CONTENT_TYPE, Exposition
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _push(call: Call) -> VersionRow:
         return call.desk.import_(
             call.body, call.path("model"), call.text("note"), call.text("digest") or None, call.place.limits
         )
-    except CorruptFile as error:
+    except (CorruptFile, NotConvertible, UnsafeFile) as error:
         # It is the caller's file, not this machine's: its message names what the caller sent.
         raise BadInput(error.message) from error
 

@@ -6,12 +6,10 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    import subprocess
 
 
 class Child:
@@ -62,15 +60,3 @@ class Child:
         if self._started is not None:
             self.code = self._started.wait()
         self.ended.set()
-
-
-def start(arguments: Sequence[str], log: Path) -> Child:
-    """Start a process in a session of its own, so that the terminal's Ctrl-C is not for it.
-
-    What it says goes to a file: it must be able to speak when this control is gone.
-    """
-    with log.open("ab") as sink:
-        started = subprocess.Popen(
-            arguments, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True
-        )
-    return Child(started.pid, started)

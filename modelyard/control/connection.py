@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -13,13 +14,14 @@ from modelyard.control.run_folder import pid_behind
 from modelyard.serve.link import MOST_FRAME_BYTES, TO_CONTROL, Actual, Ask, Hello, Seen, ToWorker, frame
 
 if TYPE_CHECKING:
-    import socket
+    from collections.abc import Sequence
 
     from modelyard.serve.link import ToControl
 
 log = logging.getLogger("modelyard.control")
 
 MOST_UNSENT_BYTES = 2 * MOST_FRAME_BYTES
+_HEAD, _MOST_SOCKETS = 4, 64
 HELLO_S = 10.0
 """How long a worker may take for its first words once it listens."""
 
@@ -42,16 +44,23 @@ class Connection:
         writer: frames to it.
         hello: its first words.
         pid: its process, as the kernel says.
+        sockets: those at which it listens, when it was given them; whoever takes the connection closes them.
     """
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hello: Hello, pid: int
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        hello: Hello,
+        pid: int,
+        sockets: Sequence[socket.socket] = (),
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._task: asyncio.Task[None] | None = None
         self.hello = hello
         self.pid = pid
+        self.sockets = sockets
         self.actual = Actual(hello.generation, (), False)
         self.heard_s = asyncio.get_running_loop().time()
 
@@ -107,20 +116,57 @@ async def meet(connected: socket.socket, hello_s: float = HELLO_S) -> Connection
     """
     pid = pid_behind(connected)
     connected.setblocking(False)
-    reader, writer = await asyncio.open_unix_connection(sock=connected)
+    sockets: list[socket.socket] = []
     try:
-        hello = await asyncio.wait_for(_frame(reader), hello_s)
+        hello = await asyncio.wait_for(_first_words(connected, sockets), hello_s)
         if not isinstance(hello, Hello):
             raise ValueError(f"its first words are {type(hello).__name__}")  # noqa: TRY004 - of what it sent
+        reader, writer = await asyncio.open_unix_connection(sock=connected)
     except BaseException:
-        writer.close()
+        for one in (connected, *sockets):
+            one.close()
         raise
-    return Connection(reader, writer, hello, pid)
+    return Connection(reader, writer, hello, pid, sockets)
+
+
+async def _first_words(connected: socket.socket, sockets: list[socket.socket]) -> ToControl:
+    """The first frame; what was passed along with its first byte is added to ``sockets``."""
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(connected, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(connected)
+    head, handles, _, _ = socket.recv_fds(connected, _HEAD, _MOST_SOCKETS, socket.MSG_CMSG_CLOEXEC)
+    sockets += [socket.socket(fileno=handle) for handle in handles]
+    head += await _exactly(connected, _HEAD - len(head)) if head else b""
+    if not head:
+        raise EOFError
+    return _message(await _exactly(connected, _size(head)))
+
+
+async def _exactly(connected: socket.socket, size: int) -> bytes:
+    held = bytearray()
+    while len(held) < size:
+        more = await asyncio.get_running_loop().sock_recv(connected, size - len(held))
+        if not more:
+            raise EOFError
+        held += more
+    return bytes(held)
 
 
 async def _frame(reader: asyncio.StreamReader) -> ToControl:
-    size = int.from_bytes(await reader.readexactly(4), "little")
+    return _message(await reader.readexactly(_size(await reader.readexactly(_HEAD))))
+
+
+def _size(head: bytes) -> int:
+    size = int.from_bytes(head, "little")
     if size > MOST_FRAME_BYTES:
         raise ValueError(f"a frame of {size} bytes")
-    message: ToControl = TO_CONTROL.decode(await reader.readexactly(size))
+    return size
+
+
+def _message(body: bytes) -> ToControl:
+    message: ToControl = TO_CONTROL.decode(body)
     return message

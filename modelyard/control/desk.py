@@ -31,6 +31,7 @@ from modelyard.client.admin_values import (
 )
 from modelyard.core.errors import BadInput
 from modelyard.core.ref import parse_ref
+from modelyard.core.table import Table
 from modelyard.deploy.guard import Rules
 from modelyard.deploy.plan import Order
 from modelyard.deploy.release import parse_weight, show_weight
@@ -48,6 +49,9 @@ if TYPE_CHECKING:
     from modelyard.deploy.rollout import Rollout
     from modelyard.deploy.yard import Yard
     from modelyard.store.rows import Model, Version
+
+_REHEARSAL: Table[Callable[..., None]] = Table({"version": "modelyard.flow:rehearse_version"}, "rehearsal")
+"""Only an import needs it, and it imports what a control must not carry for nothing."""
 
 VERBS = ("release", "canary", "shadow", "promote", "rollback", "withdraw", "retire", "restore", "off")
 """The orders that people give; ``drained`` is control's."""
@@ -159,9 +163,33 @@ class Desk:
         note: str,
         expected: str | None = None,
         limits: ImportLimits | None = None,
+        *,
+        trust: bool = False,
     ) -> VersionRow:
-        """Register a bundle that comes as a tar."""
-        made = self._yard.import_(source, name, note, self._who, expected=expected, limits=limits)
+        """Register a bundle that comes as a tar.
+
+        A stranger made it: its graph is loaded and run in a bounded child first, never in this process.
+
+        Args:
+            source: the tar.
+            name: the model's.
+            note: in words.
+            expected: the digest that it must have.
+            limits: what it may have.
+            trust: run the child even where this kernel cannot confine it.
+
+        Raises:
+            FileError: it is no bundle, or its graph breaks a limit or is not what its manifest says.
+        """
+        made = self._yard.import_(
+            source,
+            name,
+            note,
+            self._who,
+            expected=expected,
+            limits=limits,
+            check=lambda folder: _REHEARSAL.load("version")(folder, trust=trust),
+        )
         return version_row(made)
 
     def export(self, ref: str, path: Path) -> str:

@@ -26,6 +26,11 @@ class Ports:
     options: ServeOptions
     held: tuple[socket.socket, ...]
 
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The ports."""
+        return tuple(int(one.getsockname()[1]) for one in self.held)
+
     def close(self) -> None:
         """Let others have the ports."""
         for one in self.held:

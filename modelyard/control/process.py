@@ -143,7 +143,7 @@ class Control:
             ports = reserve(self._options.serve, supervisor.running)
             folder.stand(standing := _standing(ports, console_url, self._version))
             options = read_options(write_options(ports.options))  # as the workers will read them
-            supervisor.open(Start(options, options_digest(options), self._version))
+            supervisor.open(Start(options, options_digest(options), self._version, ports=ports.numbers))
             self._go(lambda: _keep_sums(folder, host))
             working = asyncio.ensure_future(self._work(host, asks, console, Up(standing, host)))
             stopped = asyncio.ensure_future(stop.wait())

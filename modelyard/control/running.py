@@ -7,14 +7,14 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from modelyard.serve.options import write_options
+from modelyard.control.doors import Doors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from modelyard.control.child import Child
     from modelyard.control.connection import Connection
-    from modelyard.control.run_folder import RunFolder, SocketName
+    from modelyard.control.run_folder import SocketName
     from modelyard.serve.link import Actual, Ask, Seen
     from modelyard.serve.options import ServeOptions
 
@@ -40,13 +40,15 @@ class Start:
         options: how it serves; its ports are definite.
         digest: of the options: a worker that says another one is replaced.
         version: of Modelyard; likewise.
-        command: the program and its first arguments.
+        command: the program and its arguments; it reads its ``Order`` from the standard input.
+        ports: those at which the workers listen; control holds them too.
     """
 
     options: ServeOptions
     digest: str
     version: str
-    command: tuple[str, ...] = (sys.executable, "-m", "modelyard.control.worker")
+    command: tuple[str, ...] = (sys.executable, "-m", "modelyard.control.worker", "--ordered")
+    ports: tuple[int, ...] = ()
 
 
 class Crew(Protocol):
@@ -104,9 +106,4 @@ class Berth:
         self.replace = False
         self.problem = ""
         self.restarts = 0
-
-
-def arguments(start: Start, folder: RunFolder, name: SocketName) -> list[str]:
-    """The command line of a worker."""
-    path = folder.path / name.file
-    return [*start.command, "--socket", str(path), "--options", write_options(start.options).decode()]
+        self.doors = Doors()

@@ -12,11 +12,15 @@ import logging
 import signal
 from typing import TYPE_CHECKING
 
-from modelyard.control.child import Child, start
+from modelyard.control.child import Child
 from modelyard.control.connection import Connection, meet
+from modelyard.control.doors import close
 from modelyard.control.logs import LogTail, log_file
+from modelyard.control.nursery import Nursery
+from modelyard.control.order import Order
 from modelyard.control.run_folder import SocketName, pid_behind
-from modelyard.control.running import Berth, Crew, Running, Start, arguments, restart_delay
+from modelyard.control.running import Berth, Crew, Running, Start, restart_delay
+from modelyard.core.errors import PortBusy
 from modelyard.serve.link import Actual, Drain
 
 if TYPE_CHECKING:
@@ -46,6 +50,7 @@ class Supervisor:
         self._folder = folder
         self._crew = crew
         self._start: Start | None = None
+        self._nursery: Nursery | None = None
         self.berths = [Berth(number) for number in range(count)]
         self.leaving: set[Running] = set()
         self.generation = 0
@@ -98,14 +103,17 @@ class Supervisor:
             berth = self.berths[name.berth] if name.berth < len(self.berths) else None
             self._enter(running)
             if berth is None or berth.running is not None or self._stopping:
+                close(connection.sockets, shunned=True)
                 self._dismiss(running)
                 return
             berth.running, berth.serial = running, name.serial
+            berth.doors.adopt(connection.sockets)
             log.info("worker %d was there already; it goes on", pid)
 
     def open(self, start: Start) -> None:
         """Start what is missing, replace what differs, and keep it so."""
         self._start = start
+        self._nursery = Nursery(start.command)
         for berth in self.berths:
             running = berth.running
             if running is not None:
@@ -116,6 +124,8 @@ class Supervisor:
 
     def roll(self) -> None:
         """Replace every worker, one after the other."""
+        if self._nursery is not None:
+            self._nursery.forget()
         for berth in self.berths:
             berth.replace = True
             berth.wake.set()
@@ -124,6 +134,10 @@ class Supervisor:
         """Stop every worker: they finish what they have; those that do not are ended."""
         self._stopping = True
         await _cancel(self._tasks)
+        if self._nursery is not None:
+            self._nursery.forget()
+        for berth in self.berths:
+            berth.doors.close()
         leaving = self.everyone
         for running in leaving:
             # One word only: a second one means "at once".
@@ -170,19 +184,30 @@ class Supervisor:
         how = f"exit code {running.child.code}" if running.child.is_ours else "it was not started here"
         log.error("worker %d ended by itself (%s); it is started again", running.child.pid, how)
         berth.running = None
+        if any(
+            other.served and not other.draining and not other.child.ended.is_set() for other in self.running
+        ):
+            berth.doors.close()
         berth.restarts += 1
         berth.deaths_s = [*berth.deaths_s[-20:], now_s]
 
     async def _fill(self, berth: Berth) -> Running | None:
         """Start a worker and hear its first words; None when it ends or does not speak."""
-        assert self._start is not None  # noqa: S101 - open() comes first
+        start, nursery = self._start, self._nursery
+        assert start is not None and nursery is not None  # noqa: S101, PT018 - open() comes first
         berth.serial += 1
         name = SocketName(berth.number, berth.serial)
         path = self._folder.path / name.file
         path.unlink(missing_ok=True)
         logged = log_file(self._folder.path, berth.number)
         self._tails.setdefault(berth.number, LogTail(logged))
-        child = start(arguments(self._start, self._folder, name), logged)
+        try:
+            doors = berth.doors.open(start.options.host, start.ports)
+        except PortBusy as error:
+            berth.problem = f"worker {berth.number} does not start: {error.message}"
+            log.error("%s", berth.problem)  # noqa: TRY400 - what is wrong is known
+            return None
+        child = nursery.start(Order(start.options, str(path)), logged, doors)
         try:
             connection = await self._call(name, child)
         except asyncio.CancelledError:
@@ -197,6 +222,7 @@ class Supervisor:
             log.error("%s", berth.problem)
             return None
         berth.problem = ""
+        close(connection.sockets)  # they are this berth's already
         running = Running(name, child, connection, adopted=False)
         self._enter(running)
         return running
@@ -271,6 +297,7 @@ class Supervisor:
             connected = self._folder.connect(running.name)
             connection = None if connected is None else await _hear(connected)
             if connection is not None:
+                close(connection.sockets)
                 running.connection, running.connected = connection, True
                 connection.start(_Ear(self, running))
                 self._crew.came(running)
@@ -282,6 +309,10 @@ class Supervisor:
         turns = 0
         while True:
             self._follow()
+            if self._nursery is not None and all(
+                berth.running and berth.running.served for berth in self.berths
+            ):
+                self._nursery.prepare()
             await asyncio.sleep(0.5)
             turns += 1
             if turns % int(STRANGERS_S / 0.5) == 0 and not self._rolling.locked():

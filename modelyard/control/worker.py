@@ -1,11 +1,13 @@
-"""The entry of a worker process: ``python -m modelyard.control.worker --options JSON --socket PATH``.
+"""The entry of a worker process: ``python -m modelyard.control.worker --ordered``.
 
-Control starts it, so its arguments are not for people: the options are those that ``serve.options`` writes.
+Control starts it, so its arguments are not for people: what to be comes on the standard input, or as
+``--options JSON --socket PATH``, with the options that ``serve.options`` writes.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import sys
 from functools import partial
@@ -13,14 +15,19 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelyard.core.errors import ModelyardError
+from modelyard.control.order import Order, receive_order
+from modelyard.core.errors import MissingExtra, ModelyardError
 from modelyard.kept import open_version
+from modelyard.runtime.table import RUNTIMES
+from modelyard.serve.dialects.table import DIALECTS, EXTENSIONS, RPC_DIALECTS
+from modelyard.serve.grpc import ENGINES
 from modelyard.serve.options import read_options
 from modelyard.serve.replay import replay
 from modelyard.serve.worker import Worker
 from modelyard.settings import read_settings
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Sequence
 
     from modelyard.serve.opened import Opened, Opener
@@ -38,8 +45,9 @@ def main(arguments: Sequence[str], opening: Callable[[bool], Opener], prove: Cal
         prove: see ``Worker``.
     """
     parser = argparse.ArgumentParser(prog="modelyard.control.worker")
-    parser.add_argument("--options", required=True, help="as serve.options writes them")
-    parser.add_argument("--socket", required=True, type=Path, help="where control finds this worker")
+    parser.add_argument("--ordered", action="store_true", help="control says what to be")
+    parser.add_argument("--options", help="as serve.options writes them")
+    parser.add_argument("--socket", help="where control finds this worker")
     found = parser.parse_args(arguments)
     logging.basicConfig(
         level=read_settings().log_level.upper(),
@@ -47,14 +55,35 @@ def main(arguments: Sequence[str], opening: Callable[[bool], Opener], prove: Cal
         datefmt="%H:%M:%S",
         stream=sys.stderr,
     )
+    version = installed("modelyard")
+    doors: Sequence[socket.socket] = ()
     try:
-        options = read_options(found.options)
-        return Worker(options, installed("modelyard"), opening(options.trust), prove).run(found.socket)
+        if found.ordered:
+            _import_ahead()
+            received = receive_order()
+            if received is None:
+                return 0
+            order, doors = received
+        else:
+            order = Order(read_options(found.options), found.socket)
+        worker = Worker(order.options, version, opening(order.options.trust), prove, doors=doors)
+        return worker.run(Path(order.socket))
     except ModelyardError as error:
         sys.stderr.write(f"error: {error.message}\n")
     except OSError as error:  # the socket's folder is gone, or no descriptors are left
         sys.stderr.write(f"error: {error}\n")
     return FAILED
+
+
+def _import_ahead() -> None:
+    """What a worker would import later: it waits for its order anyway."""
+    for table in (DIALECTS, EXTENSIONS, RPC_DIALECTS, RUNTIMES):
+        for name in table:
+            table.load(name)
+    for engine in ENGINES:
+        with contextlib.suppress(MissingExtra, ImportError):
+            ENGINES.load(engine)
+            break
 
 
 if __name__ == "__main__":

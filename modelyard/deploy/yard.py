@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 from modelyard.artifact.tarball import ImportLimits, import_bundle, save_bundle
 from modelyard.core.errors import BadInput, Conflict, CorruptFile, MissingFile, VersionNotFound
 from modelyard.core.ref import ModelRef, check_name
-from modelyard.core.signature import Signature
+from modelyard.core.table import Table
 from modelyard.deploy.compare import compare
 from modelyard.deploy.current import Current, Outcome, read_row, write_entries, write_evidence
 from modelyard.deploy.plan import plan, resolve
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from modelyard.artifact.bundle import Bundle
     from modelyard.artifact.manifest import Manifest
+    from modelyard.core.signature import Signature
     from modelyard.deploy.compare import Line
     from modelyard.deploy.guard import Rules
     from modelyard.deploy.plan import Order
@@ -54,6 +55,8 @@ CARRY = ("ready",)
 
 _BUCKET_OPTIONS = ("endpoint", "region", "timeout_s", "retries")
 _PAGE = 1000
+_SIGNATURE: Table[type[Signature]] = Table({"signature": "modelyard.core.signature:Signature"}, "value")
+"""It needs arrays, and only a push needs it."""
 
 
 class Yard:
@@ -119,6 +122,7 @@ class Yard:
         *,
         expected: str | None = None,
         limits: ImportLimits | None = None,
+        check: Callable[[Path], None] = lambda _: None,
     ) -> Version:
         """Register a bundle that comes as a tar from elsewhere, as the model's next version.
 
@@ -129,6 +133,7 @@ class Yard:
             who: who brings it.
             expected: the digest that the bundle must have.
             limits: what it may have.
+            check: looks at the bundle's folder before it is registered; what it raises ends the import.
 
         Raises:
             CorruptFile: it is no such tar, or something in it is not what its manifest says.
@@ -138,6 +143,7 @@ class Yard:
         aside = self.registry.cache / "incoming" / secrets.token_hex(8)
         try:
             bundle = import_bundle(source, aside, expected=expected, limits=limits)
+            check(bundle.folder)
             return self.push(bundle, name, note, who)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -375,7 +381,7 @@ def _conflict(current: Current, expected: int) -> Conflict:
 
 def _check_facts(facts: Mapping[str, Any]) -> None:
     try:
-        Signature.from_json(facts["signature"])
+        _SIGNATURE.load("signature").from_json(facts["signature"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CorruptFile(
             f"the bundle is no model's: its signature cannot be read ({type(error).__name__})"

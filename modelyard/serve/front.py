@@ -18,6 +18,9 @@ from modelyard.serve.rest import RestSurface, listener_error
 from modelyard.serve.rpc import RpcSurface
 
 if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
     from modelyard.serve.grpc import GrpcListener
     from modelyard.serve.options import ServeOptions
 
@@ -31,10 +34,12 @@ class Front:
     Args:
         options: how to serve.
         version: of the product, for metadata.
+        held: bound sockets of its ports, which another process holds too.
     """
 
-    def __init__(self, options: ServeOptions, version: str) -> None:
+    def __init__(self, options: ServeOptions, version: str, held: Sequence[socket.socket] = ()) -> None:
         self._options = options
+        self._held = {int(one.getsockname()[1]): one for one in held}
         self._version = version
         self._grpc: GrpcListener | None = None
         self._doors: list[tuple[HttpListener, int]] = []
@@ -64,11 +69,12 @@ class Front:
         Raises:
             PortBusy: another process holds a port.
         """
-        options = self._options
-        http_port = await self._http.open(options.host, options.http_port, reuse_port=options.reuse_port)
+        options, held, share = self._options, self._held, self._options.reuse_port
+        port = options.http_port
+        http_port = await self._http.open(options.host, port, reuse_port=share, held=held.get(port))
         try:
             for listener, port in self._doors:
-                await listener.open(options.host, port, reuse_port=options.reuse_port)
+                await listener.open(options.host, port, reuse_port=share, held=held.get(port))
             if options.grpc_port is None:
                 return http_port, None
             spoken = load_rpc_dialects(self.plane) if options.dialects else ()
@@ -76,9 +82,8 @@ class Front:
             self._grpc = open_grpc(
                 rpc.methods, rpc, options.limits.body_bytes, self.budget, streams=rpc.streams
             )
-            return http_port, await self._grpc.open(
-                options.host, options.grpc_port, reuse_port=options.reuse_port
-            )
+            port = options.grpc_port
+            return http_port, await self._grpc.open(options.host, port, reuse_port=share, held=held.get(port))
         except BaseException:
             await self.close()
             raise
@@ -91,7 +96,7 @@ class Front:
         """
         options = self._options
         for port in (options.http_port, options.grpc_port, *(door.port for door in options.doors)):
-            if port is not None:
+            if port is not None and port not in self._held:
                 listen(options.host, port, reuse_port=options.reuse_port).close()
 
     @property

@@ -16,6 +16,7 @@ from modelyard.core.table import Table
 from modelyard.serve.grpc_call import GrpcCall, GrpcLimits
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Mapping, Sequence
 
     from modelyard.serve.budget import BodyBudget
@@ -31,7 +32,9 @@ class GrpcListener(Protocol):
 
     name: str
 
-    async def open(self, host: str, port: int, *, reuse_port: bool = False) -> int:
+    async def open(
+        self, host: str, port: int, *, reuse_port: bool = False, held: socket.socket | None = None
+    ) -> int:
         """Listen; the port. Raises ``PortBusy``."""
 
     def stop_accepting(self) -> None:

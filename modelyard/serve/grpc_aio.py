@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from grpc import aio
 
-from modelyard.serve.grpc_call import DRAINING, NO_ROOM, RESOURCE_EXHAUSTED, UNAVAILABLE, GrpcCall, hand_over
+from modelyard.serve.grpc_call import NO_ROOM, RESOURCE_EXHAUSTED, GrpcCall, hand_over
 from modelyard.serve.grpc_streams import Streams, options
 from modelyard.serve.http import listen, port_busy
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from modelyard.serve.budget import BodyBudget
@@ -40,21 +41,25 @@ class AioListener:
         self._budget = budget
         self._server: aio.Server | None = None
         self._arrived: list[GrpcCall] = []
-        self._draining = False
         self._streams = Streams(streams, budget)
 
-    async def open(self, host: str, port: int, *, reuse_port: bool = False) -> int:
+    async def open(
+        self, host: str, port: int, *, reuse_port: bool = False, held: socket.socket | None = None
+    ) -> int:
         """Listen; the port, which the system chooses when 0 is asked for.
 
         Args:
             host: an address or a name of this machine; "" is every interface.
             port: 0 is any free one.
             reuse_port: other processes that ask for it too share the port.
+            held: a socket bound to it already; grpcio cannot listen there, so it is closed.
 
         Raises:
             PortBusy: another process holds the port.
         """
         self._loop = asyncio.get_running_loop()
+        if held is not None:
+            held.close()
         listen(host, port, reuse_port=reuse_port).close()  # a clear error; grpcio's own names no port
         server = aio.server(options=[*options(self._limits), ("grpc.so_reuseport", int(reuse_port))])
         handlers: dict[str, dict[str, grpc.RpcMethodHandler]] = {}
@@ -76,8 +81,7 @@ class AioListener:
         return int(bound)
 
     def stop_accepting(self) -> None:
-        """Refuse new calls; grpcio closes its listening socket in ``drain``."""
-        self._draining = True
+        """Nothing yet: grpcio closes its listening socket in ``drain``, and sends clients away."""
 
     async def drain(self, timeout_s: float) -> None:
         """Stop accepting, answer what is under way, refuse what is new, close."""
@@ -94,8 +98,6 @@ class AioListener:
     def _handler(self, method: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
         async def handle(payload: bytes, context: Any) -> bytes:
             budget, size = self._budget, len(payload)
-            if self._draining:
-                await context.abort(_CODES[UNAVAILABLE], DRAINING)
             if not budget.take(size):
                 await context.abort(_CODES[RESOURCE_EXHAUSTED], NO_ROOM)
             answered: asyncio.Future[tuple[int, bytes | str]] = self._loop.create_future()

@@ -18,6 +18,8 @@ from modelyard.serve.grpc_frames import Cut, Frames
 from modelyard.serve.http import listen
 
 if TYPE_CHECKING:
+    import socket
+
     from modelyard.serve.budget import BodyBudget
     from modelyard.serve.grpc_call import GrpcLimits
 
@@ -214,19 +216,22 @@ class Guard:
         self._unsaid = 0
         self._reserved = [0, 0]  # for compressed messages of this tick and the last
 
-    async def open(self, host: str, port: int, *, reuse_port: bool = False) -> int:
+    async def open(
+        self, host: str, port: int, *, reuse_port: bool = False, held: socket.socket | None = None
+    ) -> int:
         """Listen; the port.
 
         Args:
             host: see ``listen``.
             port: 0 is any free one.
             reuse_port: other processes that ask for it too share the port.
+            held: a socket that is bound to it already, which another process holds too.
 
         Raises:
             PortBusy: another process holds the port.
         """
         self.loop = asyncio.get_running_loop()
-        listening = listen(host, port, reuse_port=reuse_port)
+        listening = held or listen(host, port, reuse_port=reuse_port)
         self._server = await self.loop.create_server(
             lambda: Link(self).client, sock=listening, backlog=_BACKLOG
         )

@@ -30,8 +30,10 @@ from modelyard.serve.grpc_call import (
     hand_over,
 )
 from modelyard.serve.grpc_guard import Guard
+from modelyard.serve.grpc_leave import send_away
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Mapping, Sequence
 
     from modelyard.serve.budget import BodyBudget
@@ -66,13 +68,16 @@ class NativeListener:
         self._calls: dict[int, GrpcCall] = {}
         self._empty = asyncio.Event()
 
-    async def open(self, host: str, port: int, *, reuse_port: bool = False) -> int:
+    async def open(
+        self, host: str, port: int, *, reuse_port: bool = False, held: socket.socket | None = None
+    ) -> int:
         """Listen; the port, which the system chooses when 0 is asked for.
 
         Args:
             host: an address or a name of this machine; "" is every interface.
             port: 0 is any free one.
             reuse_port: other processes that ask for it too share the port.
+            held: a socket that is bound to it already, which another process holds too.
 
         Raises:
             PortBusy: another process holds the port.
@@ -91,7 +96,7 @@ class NativeListener:
             )
             front.set_fallback(await self._behind.open(self._folder))
             front.start()
-            bound = await guard.open(host, port, reuse_port=reuse_port)
+            bound = await guard.open(host, port, reuse_port=reuse_port, held=held)
         except BaseException:
             await self._behind.close()
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -109,8 +114,10 @@ class NativeListener:
             self._guard.stop_accepting()
 
     async def drain(self, timeout_s: float) -> None:
-        """Stop accepting, answer what is under way, refuse what is new, close."""
+        """Stop accepting, send clients away, answer what is under way, refuse what is new, close."""
         self.stop_accepting()
+        if self._guard is not None:
+            await send_away(self._guard, lambda: bool(self._calls), timeout_s)
         self._draining = True
         self._behind.stop()
         ended = asyncio.ensure_future(self._behind.quiet(timeout_s))

@@ -67,6 +67,7 @@ class HttpListener:
         self._heads: dict[bytes, Head] = {}
         self._server: asyncio.Server | None = None
         self._listening: socket.socket | None = None
+        self._is_ours = True
         self._timer: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event | None = None
         self._renew_at = 0.0
@@ -76,13 +77,16 @@ class HttpListener:
         """How many connections are open."""
         return len(self.connections)
 
-    async def open(self, host: str, port: int, *, reuse_port: bool = False) -> int:
+    async def open(
+        self, host: str, port: int, *, reuse_port: bool = False, held: socket.socket | None = None
+    ) -> int:
         """Listen; the port, which the system chooses when 0 is asked for.
 
         Args:
             host: an address or a name of this machine; "" is every interface.
             port: 0 is any free one.
             reuse_port: other processes that ask for it too share the port.
+            held: a socket that is bound to it already, which another process holds too.
 
         Raises:
             PortBusy: another process holds the port.
@@ -91,7 +95,8 @@ class HttpListener:
         self.loop = asyncio.get_running_loop()
         self.steps = Steps(self.loop)
         self._empty = asyncio.Event()
-        self._listening = listening = listen(host, port, reuse_port=reuse_port)
+        self._is_ours = held is None
+        self._listening = listening = held or listen(host, port, reuse_port=reuse_port)
         self._server = await self.loop.create_server(
             lambda: Connection(self), sock=listening, backlog=_BACKLOG
         )
@@ -99,8 +104,11 @@ class HttpListener:
         return int(listening.getsockname()[1])
 
     def shun(self) -> None:
-        """Begin no new connections; ``stop_accepting`` follows when those that have begun are in."""
-        if self._server is not None and self._listening is not None:
+        """Begin no new connections; ``stop_accepting`` follows when those that have begun are in.
+
+        At a socket that another process holds too, they wait for that one instead.
+        """
+        if self._server is not None and self._listening is not None and self._is_ours:
             shun(self._listening)
 
     def stop_accepting(self) -> None:

@@ -18,10 +18,10 @@ import msgspec
 from modelyard.serve.link import MOST_FRAME_BYTES, TO_WORKER, frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from modelyard.serve.link import ToControl, ToWorker
+    from modelyard.serve.link import Hello, ToControl, ToWorker
 
 log = logging.getLogger("modelyard.serve")
 
@@ -123,6 +123,18 @@ class Peer(asyncio.Protocol):
         """Say something; it is lost when the connection is."""
         if self._transport is not None:
             self._transport.write(frame(message))
+
+    def introduce(self, hello: Hello, handles: Sequence[int]) -> None:
+        """Say the first words, and pass descriptors along with them."""
+        if not handles or self._transport is None:
+            self.send(hello)
+            return
+        # The transport has nothing to write yet, so its socket takes the words directly.
+        with socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno())) as own:
+            try:
+                socket.send_fds(own, [frame(hello)], handles)
+            except OSError:
+                self.end()
 
     def end(self) -> None:
         """Cut the connection."""

@@ -45,6 +45,7 @@ STATUS: dict[str, Status] = {
     "cancelled": Status(499, CANCELLED),
     "overloaded": Status(429, RESOURCE_EXHAUSTED),
     "unavailable": Status(503, UNAVAILABLE),
+    "newer-registry": Status(503, UNAVAILABLE),
     "model-failed": Status(500, INTERNAL),
     "host-died": Status(503, UNAVAILABLE),
     "internal": Status(500, INTERNAL),

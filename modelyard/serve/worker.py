@@ -29,7 +29,8 @@ from modelyard.serve.options import options_digest
 from modelyard.serve.signals import on_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    import socket as sockets
+    from collections.abc import Callable, Coroutine, Sequence
     from pathlib import Path
     from typing import Any
 
@@ -60,6 +61,7 @@ class Worker:
         prove: "" or how an opened bundle's answers differ from the recorded ones; blocking.
         listening: hears of the ports once they are bound.
         heard: hears what is here whenever that changed; where there is one, it says what failed.
+        doors: bound sockets of the ports of ``options``; who gave them holds them too.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Worker:
         prove: Callable[[Opened], str],
         listening: Callable[[int, int | None], None] | None = None,
         heard: Callable[[Actual], None] | None = None,
+        doors: Sequence[sockets.socket] = (),
     ) -> None:
         self._options = options
         self._version = version
@@ -77,6 +80,7 @@ class Worker:
         self._prove = prove
         self._listening = listening
         self._heard = heard
+        self._doors = doors
         self._ports: tuple[int, int | None] = (0, None)
         self._link: LinkServer | None = None
         self._telling: asyncio.TimerHandle | None = None
@@ -141,7 +145,7 @@ class Worker:
     ) -> tuple[int, int | None]:
         """Listen and follow ``desired``; the HTTP port and the gRPC port. See ``run``."""
         options = self._options
-        self._front = front = Front(options, self._version)
+        self._front = front = Front(options, self._version, self._doors)
         self._plane = plane = front.build()
         queue, drain_s = options.queue, options.drain_s
         means = Means(self._opener, self._prove, queue, drain_s, lambda: plane.steps.busy, lambda _: None)
@@ -213,7 +217,8 @@ class Worker:
     def joined(self, peer: Peer) -> None:
         """A control is here; see ``Hearer``."""
         digest = options_digest(self._options)
-        peer.send(Hello(os.getpid(), self._version, digest, *self._ports, self.copies.generation))
+        hello = Hello(os.getpid(), self._version, digest, *self._ports, self.copies.generation)
+        peer.introduce(hello, [door.fileno() for door in self._doors if door.fileno() >= 0])
         self._told = actual = self.copies.actual()
         peer.send(actual)
         peer.send(Seen(self._plane.observe()))

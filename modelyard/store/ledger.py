@@ -16,7 +16,7 @@ from modelyard.store import audit, queries
 from modelyard.store.blobs.blob import check_digest
 from modelyard.store.database import CHANNEL, Database
 from modelyard.store.limits import page
-from modelyard.store.migrate import migrate
+from modelyard.store.migrate import check_still, migrate
 from modelyard.store.rows import micros
 from modelyard.store.schema import MODELS, PINS, REGISTRY
 
@@ -64,9 +64,14 @@ class Ledger:
 
     @contextmanager
     def writing(self) -> Iterator[tuple[sa.Connection, int]]:
-        """A writing transaction that holds the one row, and the moment in microseconds."""
+        """A writing transaction that holds the one row, and the moment in microseconds.
+
+        Raises:
+            NewerRegistry: a later release has changed the tables since this one opened them.
+        """
         with self.database.write() as connection:
             connection.execute(sa.select(REGISTRY.c.change).with_for_update())
+            check_still(connection)
             yield connection, micros(self.clock())
 
     def record(

@@ -6,29 +6,32 @@ once go one after the other.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 from modelyard.core.errors import NewerRegistry
+from modelyard.core.table import Table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from modelyard.store.database import Database
 
 _LOCK = 0x6D6F64656C79617264 % 2**63
 """The advisory lock of whoever migrates; PostgreSQL knows no lock on tables that do not exist yet."""
 
+STEPS = ("0001", "0002", "0003")
+"""The steps that this release knows, oldest first: the files in ``migrations``."""
+
+_WALK: Table[Callable[..., None]] = Table({"alembic": "modelyard.store.alembic_steps:walk"})
+_AT = sa.table("alembic_version", sa.column("version_num", sa.String))
+_HERE = sa.select(_AT.c.version_num)
+
 
 def steps() -> tuple[str, ...]:
     """The steps that this release knows, oldest first."""
-    return tuple(
-        reversed([script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()])
-    )
+    return STEPS
 
 
 def step_of(database: Database) -> str | None:
@@ -57,13 +60,9 @@ def migrate(database: Database, to: str = "head") -> str | None:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         now = check_step(connection)
         known = steps()
-        config = _config()
-        config.attributes["connection"] = connection
         wanted = known[-1] if to == "head" else to
-        if wanted == "base" or (now is not None and known.index(wanted) < known.index(now)):
-            command.downgrade(config, wanted)
-        else:
-            command.upgrade(config, wanted)
+        down = wanted == "base" or (now is not None and known.index(wanted) < known.index(now))
+        _WALK.load("alembic")(connection, wanted, down=down)
         return _step(connection)
 
 
@@ -74,12 +73,26 @@ def check_step(connection: sa.Connection) -> str | None:
         NewerRegistry: it does not.
     """
     now = _step(connection)
-    if now is not None and now not in steps():
+    if now is not None:
+        _check_known(now)
+    return now
+
+
+def check_still(connection: sa.Connection) -> None:
+    """See, before something is written, that no later release has moved a registry on that was opened before.
+
+    Raises:
+        NewerRegistry: one has.
+    """
+    _check_known(str(connection.execute(_HERE).scalar()))
+
+
+def _check_known(step: str) -> None:
+    if step not in STEPS:
         raise NewerRegistry(
-            f"the registry is at step {now[:40]!r} and this release of Modelyard knows {steps()[-1]!r} at "
+            f"the registry is at step {step[:40]!r} and this release of Modelyard knows {STEPS[-1]!r} at "
             "most; run the release that made it, or a later one"
         )
-    return now
 
 
 def _is_current(database: Database) -> bool:
@@ -88,10 +101,8 @@ def _is_current(database: Database) -> bool:
 
 
 def _step(connection: sa.Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
-
-
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
-    return config
+    """Where Alembic wrote down that the registry is."""
+    if not sa.inspect(connection).has_table(_AT.name):
+        return None
+    found: str | None = connection.execute(_HERE).scalar()
+    return found

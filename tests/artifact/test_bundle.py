@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from modelyard.artifact.bundle import MANIFEST, open_bundle, pack_rows, unpack_rows, write_bundle
+from modelyard.artifact.bundle import MANIFEST, open_bundle, write_bundle
+from modelyard.artifact.rows import pack_rows, unpack_rows
 from modelyard.core.errors import CorruptFile, MissingFile
 
 PARTS = {"model.onnx": b"graph" * 1000, "rows.bin": b"rows"}

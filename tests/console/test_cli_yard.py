@@ -198,6 +198,20 @@ def test_a_registry_of_a_later_release_is_left_alone(home, capsys):
     assert (home / "registry.db").read_bytes() == before
 
 
+def test_a_verb_that_only_looks_imports_no_arrays_and_no_migrations(home):
+    """They were most of what a short command cost."""
+    code = (
+        "import sys; from modelyard.console.cli.main import cli\n"
+        "for words in (['list'], ['show', 'iris'], ['release', 'iris', '1']):\n"
+        f"    cli.main([*words, '--home', {str(home)!r}], standalone_mode=False)\n"
+        "print('LOADED', *sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "sqlalchemy" in loaded
+    assert not loaded & {"numpy", "alembic", "onnx", "onnxruntime", "grpc", "uvicorn", "obstore"}
+
+
 def test_passwords_of_addresses_are_never_printed(tmp_path, capsys):
     for option, url in (
         ("--registry", "postgresql+psycopg://ada:sesame@127.0.0.1:9/yard"),

@@ -1,12 +1,12 @@
 """A worker that serves nothing: it speaks the link, and does what its environment says."""
 
-import argparse
 import asyncio
 import os
 import sys
 import time
 from pathlib import Path
 
+from modelyard.control.order import receive_order
 from modelyard.monitor.observations import ModelSums, Observations, Sums
 from modelyard.serve.link import (
     Actual,
@@ -17,14 +17,17 @@ from modelyard.serve.link import (
     Seen,
 )
 from modelyard.serve.link_server import LinkServer
-from modelyard.serve.options import options_digest, read_options
+from modelyard.serve.options import options_digest
 
 NOTHING = Sums([], 0.0)
 
 
 class Fake:
-    def __init__(self, options):
+    def __init__(self, options, doors):
         self.options = options
+        self.doors = doors
+        for door in doors:
+            door.listen(100)
         self.stop = asyncio.Event()
         self.peer = None
         self.actual = Actual(0, (), True)
@@ -32,7 +35,8 @@ class Fake:
     def joined(self, peer):
         self.peer = peer
         ports = (self.options.http_port, self.options.grpc_port)
-        peer.send(Hello(os.getpid(), "1", options_digest(self.options), *ports, self.actual.generation))
+        hello = Hello(os.getpid(), "1", options_digest(self.options), *ports, self.actual.generation)
+        peer.introduce(hello, [door.fileno() for door in self.doors])
         peer.send(self.actual)
         requests = [("http", "ok", 5)]
         sums = ModelSums("iris", "1", requests, 5, {}, NOTHING, NOTHING, NOTHING, waiting=3)
@@ -62,16 +66,16 @@ class Fake:
 
 
 async def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--options")
-    parser.add_argument("--socket", type=Path)
-    found = parser.parse_args()
     print("a fake begins", file=sys.stderr, flush=True)
     if os.environ.get("FAKE_BREAKS"):
         sys.exit("no luck today")
     time.sleep(float(os.environ.get("FAKE_SLOW", "0")))
-    fake = Fake(read_options(found.options))
-    link = LinkServer(found.socket, fake)
+    if (received := receive_order()) is None:
+        sys.exit(0)
+    order, doors = received
+    print("it is told what to be", file=sys.stderr, flush=True)
+    fake = Fake(order.options, doors)
+    link = LinkServer(Path(order.socket), fake)
     await link.open()
     await fake.stop.wait()
     link.close()

@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 
 from modelyard.artifact.bundle import write_bundle
+from modelyard.artifact.rows import pack_rows
 from modelyard.deploy.yard import Yard
 
 SIGNATURE = {
@@ -17,8 +18,9 @@ SIGNATURE = {
 
 
 def make_bundle(folder, byte=b"g", **facts):
-    parts = {"model.onnx": byte * 999, "rows.bin": b"r"}
-    return write_bundle(folder / f"bundle-{byte[:8].hex()}", {"signature": SIGNATURE, **facts}, parts)
+    parts = {"model.onnx": byte * 994, "rows.bin": pack_rows(())}
+    said = {"signature": SIGNATURE, "graph": None, **facts}
+    return write_bundle(folder / f"bundle-{byte[:8].hex()}", said, parts)
 
 
 @contextmanager

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from serving import MODELYARD, Yard, run
 
-from modelyard.artifact.bundle import open_bundle, pack_rows, unpack_rows, write_bundle
+from modelyard.artifact.bundle import open_bundle, write_bundle
+from modelyard.artifact.rows import pack_rows, unpack_rows
 
 FOREIGN = ("sqlalchemy", "alembic", "starlette", "sklearn", "pandas", "skl2onnx", "onnx")
 

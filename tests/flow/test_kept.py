@@ -17,7 +17,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from modelyard.artifact.bundle import open_bundle, unpack_rows, write_bundle
+from modelyard.artifact.bundle import open_bundle, write_bundle
+from modelyard.artifact.rows import unpack_rows
 from modelyard.artifact.tarball import import_bundle, save_bundle
 from modelyard.core.errors import CorruptFile, MissingFile, NotConvertible, UnsafeFile
 from modelyard.flow import OpenLimits, Wishes, open_version, prepare, rehearse_version

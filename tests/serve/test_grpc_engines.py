@@ -6,6 +6,7 @@ import socket
 import struct
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
@@ -250,6 +251,36 @@ def test_drain_finishes_what_is_under_way(running):
     with running.channel() as channel:
         call = channel.unary_unary(ECHO)
         assert code_of(call, b"more", timeout=5) is grpc.StatusCode.UNAVAILABLE
+
+
+def test_clients_are_sent_to_who_else_listens_and_no_call_fails(running):
+    """One of two listeners on a port leaves while channels ask without a pause."""
+
+    async def another(port):
+        made = open_grpc([ECHO], running.app, MESSAGE_BYTES, running.budget, engine=running.engine)
+        return made, await made.open("127.0.0.1", port, reuse_port=True)
+
+    def ask(port, heard, stop):
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        with grpc.insecure_channel(f"127.0.0.1:{port}", options) as channel:
+            call = channel.unary_unary(ECHO)
+            while not stop.is_set():
+                heard.append(call(b"%d" % len(heard), timeout=20, wait_for_ready=True))
+
+    first, port = running.wait(another(0))
+    heard, stop = [[] for _ in range(4)], threading.Event()
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask, port, each, stop) for each in heard]
+        until(lambda: all(heard))
+        second, _ = running.wait(another(port))
+        running.wait(first.drain(5))
+        seen = [len(each) for each in heard]
+        until(lambda: all(len(each) > before for each, before in zip(heard, seen, strict=True)))
+        stop.set()
+        for each in asking:
+            each.result(30)
+    running.wait(second.close())
+    assert all(answer == b"%d" % at for each in heard for at, answer in enumerate(each))
 
 
 def test_drain_does_not_wait_for_ever(running):

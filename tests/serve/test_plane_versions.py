@@ -17,6 +17,7 @@ from modelyard.core.routing import Split
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensor import DTYPES
 from modelyard.engine.limits import QueueLimits
+from modelyard.serve.dataplane import Exchange
 from modelyard.serve.grpc import ENGINES
 from modelyard.serve.parking import ParkingLimits
 
@@ -59,6 +60,54 @@ def test_weights_hold_over_http(plane, pair):
     connection.close()
     assert abs(versions["2"] - 200) <= 20
     assert sum(pair[1].counters.requests.values()) == versions["2"]
+
+
+class Chosen(Exchange):
+    """An exchange that is asked only who answers it; ``user`` is its key."""
+
+    user = None
+
+    def open(self):
+        raise AssertionError("nothing is read")
+
+    send = fail = open
+
+    def key(self):
+        return None if self.user is None else b"user-%d" % self.user
+
+
+def versions_of(plane, users=None, requests=100_000):
+    """Who answers so many requests, as the data plane decides it; with keys, each user's version."""
+
+    def choose():
+        routes = plane.plane.routes
+        found = []
+        for at in range(requests):
+            Chosen.user = None if users is None else at % users
+            found.append(Chosen(plane.plane, routes.route("m")).slot.version)
+        return found
+
+    return plane.do(choose)
+
+
+def test_a_tenth_of_a_hundred_thousand_requests_and_keys_that_never_flip(plane, pair):
+    """The promise: 10% +- 1%; and in a step of a canary a key keeps its version from first to last."""
+    plane.publish(*pair, splits={"m": CANARY})
+    seen = Counter(versions_of(plane))
+    assert seen.total() == 100_000
+    assert abs(seen["2"] - 10_000) <= 100  # a tenth of what was promised
+    users = 2_000
+    gone_over = set()
+    for weight in (1_000, 3_000, 10_000):
+        plane.publish(*pair, splits={"m": Split((2, 1), (weight, 10_000 - weight))})
+        answered = versions_of(plane, users, 100_000 if weight == 1_000 else 10_000)
+        first = answered[:users]
+        assert all(version == first[at % users] for at, version in enumerate(answered))
+        now = {user for user, version in enumerate(first) if version == "2"}
+        assert abs(len(now) / users - weight / 10_000) < 0.03
+        assert now >= gone_over
+        gone_over = now
+    Chosen.user = None
 
 
 @pytest.mark.parametrize("engine", list(ENGINES))

@@ -19,7 +19,8 @@ import uvloop
 from onnx import TensorProto as T
 from onnx import helper as h
 
-from modelyard.artifact.bundle import open_bundle, pack_rows, unpack_rows, write_bundle
+from modelyard.artifact.bundle import open_bundle, write_bundle
+from modelyard.artifact.rows import pack_rows, unpack_rows
 from modelyard.core.errors import ModelFailed
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensor import DTYPES

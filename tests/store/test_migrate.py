@@ -4,6 +4,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from modelyard.core.errors import BadInput, CorruptFile, NewerRegistry, Unavailable
+from modelyard.store.alembic_steps import known_steps
 from modelyard.store.database import Database
 from modelyard.store.index import Index
 from modelyard.store.migrate import migrate, step_of, steps
@@ -27,6 +28,10 @@ def test_the_steps_end_in_what_the_code_says(database):
     with database.read() as connection:
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
     assert tables(database) == set(METADATA.tables)
+
+
+def test_the_steps_that_are_known_are_those_that_lie_there():
+    assert steps() == known_steps()
 
 
 def test_up_and_down_and_up_again(database):

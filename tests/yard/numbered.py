@@ -66,12 +66,14 @@ class Heard:
         wrong: sentences about answers that are not right.
         failed: sentences about requests without a good answer.
         seconds: of each answered request, in order.
+        refused: connections that nobody took.
     """
 
     answers: dict[str, int] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    refused: int = 0
 
     def right(self, version: str, asked: float, told: list[float], took: float) -> None:
         """Judge one answer."""
@@ -87,7 +89,11 @@ class Heard:
             for version in {**self.answers, **other.answers}
         }
         return Heard(
-            answers, self.wrong + other.wrong, self.failed + other.failed, self.seconds + other.seconds
+            answers,
+            self.wrong + other.wrong,
+            self.failed + other.failed,
+            self.seconds + other.seconds,
+            self.refused + other.refused,
         )
 
     @property
@@ -139,7 +145,7 @@ class Callers:
                 began = monotonic()
                 writer.write(head.encode() + body)
                 try:
-                    status, answer = await _answer(reader)
+                    status, answer, last = await _answer(reader)
                 except (ConnectionError, asyncio.IncompleteReadError) as error:
                     self.heard.failed.append(f"HTTP: {type(error).__name__}")
                     reader, writer = await self._connect()
@@ -148,10 +154,12 @@ class Callers:
                     self.heard.failed.append(f"HTTP {status}: {answer[:200]!r}")
                     await asyncio.sleep(0.01)
                     continue
+                took = monotonic() - began
+                if last:
+                    writer.close()
+                    reader, writer = await self._connect()
                 told = json.loads(answer)
-                self.heard.right(
-                    told["model_version"], asked, told["outputs"][0]["data"], monotonic() - began
-                )
+                self.heard.right(told["model_version"], asked, told["outputs"][0]["data"], took)
         finally:
             writer.close()
 
@@ -161,6 +169,7 @@ class Callers:
             try:
                 return await asyncio.open_connection(self.host, self.port)
             except ConnectionError:
+                self.heard.refused += 1
                 await asyncio.sleep(0.02)
         raise ConnectionError("nobody listens any more")
 
@@ -187,18 +196,15 @@ class Callers:
                 self.heard.right(told.model_version, asked, values, monotonic() - began)
 
 
-async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    head = await reader.readuntil(b"\r\n\r\n")
+async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes, bool]:
+    """Status, body, and whether the server ends the connection."""
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
     status = int(head[9:12])
     length = next(
-        (
-            int(line.split(b":")[1])
-            for line in head.split(b"\r\n")
-            if line.lower().startswith(b"content-length:")
-        ),
+        (int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length:")),
         0,
     )
-    return status, await reader.readexactly(length)
+    return status, await reader.readexactly(length), b"connection: close" in head
 
 
 class Load:

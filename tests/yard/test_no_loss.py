@@ -56,6 +56,51 @@ def test_a_worker_that_dies_loses_only_what_it_had_in_flight(up):
     assert heard.total > 1000
 
 
+@pytest.mark.slow
+def test_while_the_only_worker_is_away_connections_wait_and_none_is_refused(tmp_path):
+    connections = 16
+    with Up(tmp_path, "--workers", "1") as up:
+        push_adders(up, tmp_path, range(1, 2))
+        up.order("adder", "release", 1)
+        with Load("adder", up.http, None, connections) as load:
+            for turn in range(3):
+                if turn == 2:  # the doors are handed on to the control that comes after
+                    up.kill()
+                    up.start()
+                time.sleep(0.5)
+                (gone,) = up.worker_pids()
+                os.kill(gone, signal.SIGKILL)
+                until(lambda gone=gone: gone not in up.worker_pids() and len(up.worker_pids()) == 1)
+                until(lambda: all(worker.state == "ready" for worker in _workers(up)))
+            time.sleep(0.5)
+    heard = load.heard
+    assert heard.wrong == []
+    assert heard.refused == 0
+    # Each death costs each connection one answer at most: whoever came later waited.
+    assert 0 < len(heard.failed) <= 3 * connections, heard.failed[:5]
+    assert heard.total > 100
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_are_replaced_one_after_the_other_and_no_request_fails(tmp_path, workers):
+    with Up(tmp_path, "--workers", str(workers)) as up:
+        push_adders(up, tmp_path, range(1, 2))
+        up.order("adder", "release", 1)
+        with Load("adder", up.http, up.grpc, connections=16, channels=4) as load:
+            for _ in range(3):
+                before = set(up.worker_pids())
+                up.process.send_signal(signal.SIGHUP)
+                until(lambda before=before: len(set(up.worker_pids()) - before) == workers, 60)
+                until(lambda before=before: not any(os.path.exists(f"/proc/{pid}") for pid in before), 60)
+    heard = load.heard
+    assert heard.failed == []
+    assert heard.wrong == []
+    assert heard.refused == 0
+    assert heard.total > 1000
+
+
 def _workers(up: Up):
     with up.admin() as admin:
         return admin.workers()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from modelyard.client.admin import AdminClient
 from modelyard.console.cli.yard_options import JSON, Where, where_options
 from modelyard.console.cli.yard_text import draw, say_json, size
 from modelyard.console.exits import DATA
 from modelyard.console.text import ProgressLine
+from modelyard.control.desk import Desk
 
 
 @click.command()
@@ -19,7 +19,7 @@ def fsck(where: Where, as_json: bool) -> int:
     progress = ProgressLine()
     try:
         with where.desk() as desk:
-            if isinstance(desk, AdminClient):
+            if not isinstance(desk, Desk):
                 progress.show("checking")
                 found = desk.fsck()
             else:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from modelyard.client.admin import AdminClient
 from modelyard.console.cli.yard_options import JSON, Where, where_options
 from modelyard.console.cli.yard_text import say_json, size
 from modelyard.console.text import ProgressLine
+from modelyard.control.desk import Desk
 from modelyard.deploy.rollout import parse_hold
 
 
@@ -24,7 +24,7 @@ def gc(where: Where, grace: str, dry_run: bool, as_json: bool) -> None:
     progress = ProgressLine()
     try:
         with where.desk() as desk:
-            if isinstance(desk, AdminClient):
+            if not isinstance(desk, Desk):
                 progress.show("collecting")
                 done = desk.gc(grace_s, dry_run)
             else:

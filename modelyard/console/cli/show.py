@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec import structs
 
-from modelyard.compiler.report import CompileReport
 from modelyard.console.cli.yard_options import JSON, Where, where_options
 from modelyard.console.cli.yard_text import draw, facts, moment, release_facts, say_json, size, version_table
 from modelyard.console.text import printable
 from modelyard.core.ref import parse_ref
+from modelyard.core.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from modelyard.client.admin_values import ModelPage, VersionPage
+    from modelyard.compiler.report import CompileReport
+
+_REPORT: Table[type[CompileReport]] = Table({"report": "modelyard.compiler.report:CompileReport"}, "report")
+"""It comes with the compiler, and only one version's page shows it."""
 
 
 @click.command()
@@ -110,6 +114,6 @@ def _shape(shape: Any) -> str:
 def _report(facts_: Mapping[str, Any]) -> list[str]:
     """The report's lines; a bundle of another release may hold one that is read differently."""
     try:
-        return CompileReport.from_json(facts_["report"]).lines()
+        return _REPORT.load("report").from_json(facts_["report"]).lines()
     except (KeyError, TypeError, ValueError, AttributeError):
         return []

@@ -14,18 +14,23 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from modelyard.client.admin import AdminClient
 from modelyard.client.admin_values import Health
 from modelyard.control.desk import Desk
 from modelyard.core.errors import BadInput, ModelyardError
 from modelyard.core.ref import ModelRef, parse_ref
+from modelyard.core.table import Table
 from modelyard.deploy.yard import Yard
 from modelyard.settings import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-AnyDesk: TypeAlias = Desk | AdminClient
+    from modelyard.client.admin import AdminClient
+
+    AnyDesk: TypeAlias = Desk | AdminClient
+
+_CLIENT: Table[type[AdminClient]] = Table({"admin": "modelyard.client.admin:AdminClient"}, "client")
+"""Most verbs work on the registry and need none."""
 
 _HOME = click.option(
     "--home", type=click.Path(path_type=Path), help="The yard's folder; MODELYARD_HOME, else ~/.modelyard."
@@ -64,20 +69,23 @@ class Where:
     @contextmanager
     def desk(self) -> Iterator[AnyDesk]:
         """The desk: over the admin API with ``url``, else on the registry."""
-        desk: AnyDesk = AdminClient(self.url, who()) if self.url else Desk(self.open(), who())
+        desk: AnyDesk = self._client(self.url) if self.url else Desk(self.open(), who())
         try:
             yield desk
         finally:
             desk.close()
 
+    def _client(self, url: str, **more: float) -> AdminClient:
+        return _CLIENT.load("admin")(url, who(), **more)
+
     def controls(self) -> list[AdminClient]:
         """The control processes that serve this yard here: the one of ``url``, else those of the home."""
         if self.url:
-            return [AdminClient(self.url, who())]
+            return [self._client(self.url)]
         found = []
         for path in sorted((self.home / "run").glob("*/control.json")):
             try:
-                client = AdminClient(str(json.loads(path.read_text())["console"]), who(), timeout_s=5.0)
+                client = self._client(str(json.loads(path.read_text())["console"]), timeout_s=5.0)
                 if isinstance(client.health(), Health):
                     found.append(client)
             except (OSError, ValueError, KeyError, TypeError, ModelyardError):
