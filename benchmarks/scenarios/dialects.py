@@ -120,10 +120,10 @@ def run(plan: Plan) -> Data:
             cases += [_rpc(way, questions, rows, plan) for way in RPC_WAYS]
             cells += compare(up, "modelyard", cases, plan)
         found = outcome(up, cells, [str(rows) for rows in ROWS])
-    return found | {"titles": {way.key: way.title for way in WAYS.values()}} | _of_v2(found["cells"])
+    return found | {"titles": {way.key: way.title for way in WAYS.values()}} | of_v2(found["cells"])
 
 
-def _of_v2(cells: list[Data]) -> Data:
+def of_v2(cells: list[Data]) -> Data:
     """Beside each cell its rate and processor time as a share of its yardstick's."""
     by_case = {one["case"]: one for one in cells}
     for one in cells:

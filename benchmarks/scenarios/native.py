@@ -110,11 +110,17 @@ def _cells(native: Native, bare: Caller, connections: int, up: Fleet, plan: Plan
 
     def load(running: Running) -> Sample:
         rates.append(bare.rate(batch, seconds) * batch)
+        return ask(running, seconds)
+
+    def ask(running: Running, seconds: int) -> Sample:
         requests = [http_body(running, question, "binary") for question in running.model.questions]
         script = lua_script(WORK / "load", running.path, requests)
-        wrk(running.port, script, connections, 1, plan.cores.load)  # the first batches are of no size yet
         return wrk(running.port, script, connections, seconds, plan.cores.load)
 
+    running = up.running.get(native.kind.key)
+    if running is not None:
+        with up.dropping(native.kind.key), running.thawed():
+            ask(running, 1)  # what batches cost is learnt
     found = compare(up, native.kind.key, [Case(str(connections), "binary", load)], plan)
     for one in found:
         one["bare"] = spread_of(rates)

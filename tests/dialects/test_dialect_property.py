@@ -1,7 +1,6 @@
 """No body makes a codec raise anything but a finding for its caller."""
 
 import json
-import re
 from contextlib import suppress
 
 import numpy as np
@@ -111,12 +110,12 @@ SHORT_WAYS = [INT, FLAGS, HALF, *(MODELS[name][0] for name in ("iris", "odd", "f
 
 
 def outcome(codec, body, signature):
-    """The arrays that a body gives, or the finding."""
+    """The arrays that a body gives, or the kind of the finding: its words are the long way's."""
     try:
         request = settle(codec.read(body, signature, WireLimits()))
         inputs, _ = signature.bind(request.names, request.arrays)
     except CallerError as error:
-        return type(error), re.sub(r"\(byte \d+\)", "", str(error))
+        return type(error)
     return [(array.dtype.str, array.shape, repr(array.tolist())) for array in inputs]
 
 
@@ -215,9 +214,10 @@ def test_messages_of_a_known_form_are_read_as_any_other(values, shape, packed, w
         seen.append(bytearray(request.SerializeToString()))
     if flip < len(seen[-1]):
         seen[-1][flip] ^= 0x55
+    _read_call(PredictCall(forms), bytes(seen[0]))
+    assert forms.find(bytes(seen[0])) is not None
     for payload in map(bytes, seen):
         assert _read_call(PredictCall(forms), payload) == _read_call(PredictCall(), payload)
-    assert forms.find(bytes(seen[0])) is not None
 
 
 def _read_call(codec, payload):
