@@ -229,7 +229,10 @@ class GcRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GcReport(msgspec.Struct, frozen=True):
-    """What it did: bundles given up, blobs deleted, their bytes, blobs needed, blobs still young."""
+    """What it did: bundles given up, blobs deleted, their bytes, blobs needed, blobs still young.
+
+    ``dropped``: fetched bundles that were removed from the disk of the machine that did it.
+    """
 
     versions: tuple[tuple[str, int], ...]
     deleted: int
@@ -238,6 +241,7 @@ class GcReport(msgspec.Struct, frozen=True):
     young: int
     swept: int
     dry_run: bool
+    dropped: int = 0
 
 
 class FindingRow(msgspec.Struct, frozen=True):

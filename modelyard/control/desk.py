@@ -206,7 +206,14 @@ class Desk:
             raise BadInput("the grace is a number of seconds, 0 or more")
         done = self._yard.gc(self._who, grace_s, dry_run, on_progress)
         return GcReport(
-            done.versions, done.deleted, done.freed_bytes, done.kept, done.young, done.swept, done.dry_run
+            done.versions,
+            done.deleted,
+            done.freed_bytes,
+            done.kept,
+            done.young,
+            done.swept,
+            done.dry_run,
+            done.dropped,
         )
 
     def fsck(self, on_progress: Callable[[int, int], None] = lambda _blobs, _bytes: None) -> FsckReport:

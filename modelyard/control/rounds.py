@@ -17,6 +17,7 @@ from modelyard.control.undo import undo
 from modelyard.core.errors import Conflict, ModelyardError, Unavailable
 from modelyard.deploy.plan import Order
 from modelyard.serve.link import Repository
+from modelyard.store.cache import shrink
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("modelyard.control")
 
 EVERY_S = 1.0
+BOUND_S = 300.0
+"""How often the disk's fetched bundles are held to their bound."""
 
 
 class Rounds:
@@ -65,8 +68,12 @@ class Rounds:
 
     async def run(self) -> None:
         """Go round until cancelled."""
+        bound_at = 0.0
         while True:
             await self.once(time.time())
+            if time.monotonic() >= bound_at:
+                bound_at = time.monotonic() + BOUND_S
+                await asyncio.to_thread(shrink, self._yard.registry.cache, time.time(), float("inf"))
             await asyncio.sleep(EVERY_S)
 
     async def once(self, now_s: float) -> None:

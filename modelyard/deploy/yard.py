@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 from urllib.parse import parse_qsl
@@ -23,6 +25,7 @@ from modelyard.deploy.release import Release
 from modelyard.deploy.wanted import Changes, want
 from modelyard.store.blobs.table import open_blobs
 from modelyard.store.bundles import read_contents
+from modelyard.store.cache import shrink
 from modelyard.store.collect import GRACE_S, collect
 from modelyard.store.database import Database
 from modelyard.store.fsck import fsck
@@ -331,8 +334,11 @@ class Yard:
         dry_run: bool = False,
         on_progress: Callable[[int], None] = lambda _: None,
     ) -> Collected:
-        """Give up the bundles of retired versions and delete what nothing needs, after a grace."""
-        return collect(
+        """Give up the bundles of retired versions and delete what nothing needs, after a grace.
+
+        Bundles that were fetched here and not used for the grace go too; they can be fetched again.
+        """
+        done = collect(
             self.index,
             self.registry.blobs,
             who=who,
@@ -341,6 +347,9 @@ class Yard:
             dry_run=dry_run,
             on_progress=on_progress,
         )
+        if dry_run:
+            return done
+        return replace(done, dropped=shrink(self.registry.cache, time.time(), grace_s)[0])
 
     def fsck(self, on_progress: Callable[[int, int], None] = lambda _blobs, _bytes: None) -> Checkup:
         """Hash every byte and check every row; nothing is changed."""

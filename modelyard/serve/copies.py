@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from modelyard.serve.link import Actual
 from modelyard.serve.local_copy import COMING, LEAVING, LocalCopy, key_of
 from modelyard.serve.memory import trim_memory
 from modelyard.serve.place import Place, Published
+from modelyard.store.cache import TOUCH_S, touch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -83,6 +85,7 @@ class Copies:
         self._trim: asyncio.TimerHandle | None = None
         self._background: set[asyncio.Future[None]] = set()
         self._closed = False
+        self._touch_at = 0.0
 
     def follow(self, desired: Desired) -> None:
         """Bring this worker to what is wanted from now on; what was wanted before no longer counts."""
@@ -90,6 +93,7 @@ class Copies:
             log.warning("control wants generation %d after %d", desired.generation, self.generation)
             return
         self.generation = desired.generation
+        self._touch_at = 0.0  # of what is new, too, it is said that it may be opened
         wanted = {model.name: model for model in desired.models}
         for name in self._places.keys() - wanted.keys():
             self._want(name, None)
@@ -128,6 +132,10 @@ class Copies:
     def tick(self) -> None:
         """Look at the time; called about twice a second."""
         now, retry = monotonic(), False
+        if now >= self._touch_at:
+            self._touch_at = now + TOUCH_S
+            for copy in self._all():
+                touch(Path(copy.version.folder))
         for copy in self._all():
             copy.look(now, IDLE_S)
             if copy.state == "failed" and copy.wanted_here and not copy.busy and now >= copy.retry_s:

@@ -19,6 +19,7 @@ from modelyard.artifact.manifest import MANIFEST, MOST_BYTES, Manifest, canonica
 from modelyard.core.digest import sha256_of, sha256_of_stream
 from modelyard.core.errors import BadInput, CorruptFile, MissingFile, UnsafeFile
 from modelyard.store.blobs.blob import check_digest, open_checked
+from modelyard.store.cache import touch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -166,6 +167,7 @@ def fetch(digest: str, blobs: BlobReader, cache: Path, codec: Codec = PLAIN) -> 
     try:
         bundle = open_bundle(place)
         if codec.name != PLAIN.name or bundle.digest == digest:
+            touch(place)
             return bundle
     except (MissingFile, CorruptFile):
         pass

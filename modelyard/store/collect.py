@@ -43,6 +43,7 @@ class Collected:
         young: blobs that nothing needs, but that are younger than the grace.
         swept: half-written pieces of killed writers that were removed.
         dry_run: nothing was done.
+        dropped: fetched bundles that nobody used for the grace, removed from this machine's disk.
     """
 
     versions: tuple[tuple[str, int], ...] = ()
@@ -52,6 +53,7 @@ class Collected:
     young: int = 0
     swept: int = 0
     dry_run: bool = False
+    dropped: int = 0
 
 
 def collect(

@@ -361,3 +361,14 @@ def test_a_prepared_bundle_through_the_real_entry(tmp_path, shelf):
         actual = worker.control.serve(WantedModel("a", 1, (version,), WantedSplit((1,), (10_000,))))
         assert states(actual) == {("a", 1): "serving"}
         assert ask(worker.port, "a", 1.0) == (200, ("1", 7.0))
+
+
+def test_it_says_which_bundles_it_may_open(worker, shelf):
+    model = shelf.model("a", 1)
+    folder = Path(model.versions[0].folder)
+    os.utime(folder, (1e9, 1e9))
+    worker.control.serve(model)
+    until = time.monotonic() + 20
+    while folder.stat().st_mtime < 1.1e9:
+        assert time.monotonic() < until
+        time.sleep(0.05)

@@ -41,3 +41,5 @@ def gc(where: Where, grace: str, dry_run: bool, as_json: bool) -> None:
         f"{done.deleted:,} blobs {deleted} ({size(done.freed_bytes)}); {done.kept:,} are needed, "
         f"{done.young:,} are younger than the grace"
     )
+    if done.dropped:
+        click.echo(f"{done.dropped:,} fetched bundles that nobody used left the disk")
