@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.control import supervisor as supervising
+from modelyard.control.nursery import Nursery
 from modelyard.control.run_folder import RunFolder, SocketName
 from modelyard.control.running import Start, restart_delay
 from modelyard.control.supervisor import Supervisor
@@ -33,8 +34,8 @@ class Crew:
         self.ended.append(worker)
 
 
-def start_of(options=OPTIONS, version="1"):
-    return Start(options, options_digest(options), version, (sys.executable, str(FAKE)))
+def start_of(options=OPTIONS, version="1", ports=()):
+    return Start(options, options_digest(options), version, (sys.executable, str(FAKE)), ports)
 
 
 async def until(what, seconds=20):
@@ -99,6 +100,100 @@ def test_a_worker_that_is_killed_is_back_and_its_end_is_told(folder):
         assert first.name not in folder.sockets()
 
     run(folder, work)
+
+
+def test_a_process_waits_to_be_the_next_worker_and_a_roll_takes_fresh_ones(folder):
+    async def work(supervisor, crew):
+        supervisor.open(start_of())
+        await until(lambda: len(supervisor.running) == 2)
+        for running in supervisor.running:
+            running.served = True
+        nursery = supervisor._nursery
+        await until(lambda: nursery.spare_pid is not None)
+        spare, (first, _) = nursery.spare_pid, pids(supervisor)
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: spare in pids(supervisor) and first not in pids(supervisor))
+        assert (folder.path / "worker-0.log").read_text().count("it is told what to be") == 2
+        supervisor.berths[0].running.served = True
+        await until(lambda: nursery.spare_pid not in (None, spare))
+        second = nursery.spare_pid
+        supervisor.roll()  # what it imported may be old
+        await until(lambda: not os.path.exists(f"/proc/{second}"))
+
+    run(folder, work)
+
+
+def test_a_process_that_waits_ends_with_its_control(folder):
+    async def work(supervisor, crew):
+        nursery = Nursery((sys.executable, str(FAKE)))
+        nursery.prepare()
+        waiting = nursery._spare
+        waiting.channel.close()  # as the kernel does for one who was killed
+        await until(waiting.child.ended.is_set)
+        assert waiting.child.code == 0
+
+    run(folder, work, count=0)
+
+
+def test_who_comes_while_the_only_worker_is_away_waits_at_a_held_door(folder, tmp_path):
+    port = free_port()
+
+    async def work(supervisor, crew):
+        supervisor.open(start_of(ports=(port,)))
+        await until(lambda: len(supervisor.running) == 1)
+        await until(lambda: reaches(port))
+        os.kill(pids(supervisor)[0], signal.SIGKILL)
+        await until(lambda: not supervisor.running)
+        assert reaches(port)
+
+    run(folder, work, count=1)
+
+
+def test_the_door_of_a_dead_worker_is_closed_where_others_serve(folder):
+    port = free_port()
+
+    async def work(supervisor, crew):
+        supervisor.open(start_of(ports=(port,)))
+        await until(lambda: len(supervisor.running) == 2)
+        held = [berth.doors.open("127.0.0.1", (port,))[0] for berth in supervisor.berths]
+        supervisor.running[1].served = True
+        os.kill(pids(supervisor)[0], signal.SIGKILL)
+        await until(lambda: supervisor.berths[0].restarts == 1)
+        assert [one.fileno() >= 0 for one in held] == [False, True]
+        os.kill(supervisor.berths[1].running.child.pid, signal.SIGKILL)
+        await until(lambda: supervisor.berths[1].restarts == 1)
+        assert held[1].fileno() >= 0  # nobody else serves yet
+
+    run(folder, work)
+
+
+def test_a_new_control_holds_the_doors_of_the_workers_that_it_finds(folder):
+    port = free_port()
+    asyncio.run(_orphans(folder, 1, (port,)))
+
+    async def work(supervisor, crew):
+        (found,) = pids(supervisor)
+        held = supervisor.berths[0].doors.open("127.0.0.1", (port,))
+        assert [one.getsockname()[1] for one in held] == [port]
+        os.kill(found, signal.SIGKILL)
+        await supervisor.running[0].child.ended.wait()
+        assert reaches(port)  # nobody listens but who holds the door
+
+    run(folder, work, count=1)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def reaches(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 5).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def test_a_worker_that_hangs_is_ended_and_replaced(folder, monkeypatch):
@@ -179,10 +274,10 @@ def orphans(folder):
             continue
 
 
-async def _orphans(folder):
-    supervisor = Supervisor(folder, 2, Crew())
-    supervisor.open(start_of())
-    await until(lambda: len(supervisor.running) == 2)
+async def _orphans(folder, count=2, ports=()):
+    supervisor = Supervisor(folder, count, Crew())
+    supervisor.open(start_of(ports=ports))
+    await until(lambda: len(supervisor.running) == count)
     for task in supervisor._tasks:
         task.cancel()
     found = pids(supervisor)
@@ -190,6 +285,8 @@ async def _orphans(folder):
         # As after kill -9: nobody waits for them and the connections are cut.
         asyncio.get_running_loop().remove_reader(running.child._handle)
         running.connection._writer.transport.abort()
+    for berth in supervisor.berths:
+        berth.doors.close()
     return found
 
 

@@ -253,8 +253,12 @@ def test_drain_finishes_what_is_under_way(running):
         assert code_of(call, b"more", timeout=5) is grpc.StatusCode.UNAVAILABLE
 
 
+@pytest.mark.parametrize("running", ["native"], indirect=True)
 def test_clients_are_sent_to_who_else_listens_and_no_call_fails(running):
-    """One of two listeners on a port leaves while channels ask without a pause."""
+    """One of two listeners on a port leaves while channels ask without a pause.
+
+    grpcio's own asyncio server does not promise it: it cancels a call that arrives as it stops.
+    """
 
     async def another(port):
         made = open_grpc([ECHO], running.app, MESSAGE_BYTES, running.budget, engine=running.engine)
@@ -271,12 +275,14 @@ def test_clients_are_sent_to_who_else_listens_and_no_call_fails(running):
     heard, stop = [[] for _ in range(4)], threading.Event()
     with ThreadPoolExecutor(4) as pool:
         asking = [pool.submit(ask, port, each, stop) for each in heard]
-        until(lambda: all(heard))
-        second, _ = running.wait(another(port))
-        running.wait(first.drain(5))
-        seen = [len(each) for each in heard]
-        until(lambda: all(len(each) > before for each, before in zip(heard, seen, strict=True)))
-        stop.set()
+        try:
+            until(lambda: all(heard))
+            second, _ = running.wait(another(port))
+            running.wait(first.drain(5))
+            seen = [len(each) for each in heard]
+            until(lambda: all(len(each) > before for each, before in zip(heard, seen, strict=True)))
+        finally:
+            stop.set()
         for each in asking:
             each.result(30)
     running.wait(second.close())
