@@ -16,7 +16,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from serving import Yard
 
 # CI tries the same examples every time, so that it says something of the change; people try new ones.
+# Neither has a deadline: how long one takes says more of the machine than of the code.
 settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("people", deadline=None)
+settings.load_profile("people")
 if os.environ.get("CI"):
     settings.load_profile("ci")
 

@@ -168,10 +168,11 @@ def from_plain(found: Any) -> Rows:
 
 def _npy(data: bytes) -> Rows:
     try:
-        array = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        # Not np.load, which reads archives too: it looks at the bytes, not at what was asked for.
+        array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, OSError, EOFError, MemoryError) as error:
         raise BadInput(f"the numpy rows cannot be read: {error}") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiubUS":
+    if array.dtype.kind not in "fiubUS":
         raise BadInput("the numpy rows hold no numbers or strings")
     return from_array(array)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -170,6 +170,7 @@ def test_numbers_are_found_in_text_columns() -> None:
     assert [column.dtype.kind for column in columns] == ["f", "O", "f"]
 
 
+@example(data=b"PK\x03\x04", form="npy")
 @settings(max_examples=200, deadline=None)
 @given(data=st.binary(max_size=200), form=st.sampled_from(["csv", "json", "jsonl", "npy", ""]))
 def test_no_bytes_break_the_readers(data: bytes, form: str) -> None:
