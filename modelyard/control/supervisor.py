@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("modelyard.control")
 
-READY_S, SETTLE_S, SILENT_S, STRANGERS_S = 60.0, 600.0, 30.0, 2.0
+READY_S, SETTLE_S, SILENT_S, STRANGERS_S, LOOK_S = 60.0, 600.0, 30.0, 2.0, 2.0
 """How long a new worker may take to speak, and to serve all; how long a worker may be silent before it counts
-as hung; how often sockets of workers that nobody knows are looked for."""
+as hung; how often sockets of workers that nobody knows are looked for, and a berth looks at its worker."""
 
 
 class Supervisor:
@@ -165,7 +165,7 @@ class Supervisor:
             heard_s = berth.running.connection.heard_s
             silent_s = loop.time() - heard_s
             try:
-                await asyncio.wait((ended, woken), timeout=2.0, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((ended, woken), timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 ended.cancel()
                 woken.cancel()

@@ -209,7 +209,7 @@ def test_a_tar_that_lies_registers_nothing(yard, admin, tmp_path):
 
 def test_an_endless_upload_is_cut_off(running, yard):
     before = yard.index.change()
-    with socket.create_connection(("127.0.0.1", running.port), 30) as link:
+    with socket.create_connection(("127.0.0.1", running.port), 3) as link:
         link.sendall(
             b"POST /v1/models/liar/versions HTTP/1.1\r\nHost: 127.0.0.1\r\n"
             b"content-type: application/x-tar\r\ntransfer-encoding: chunked\r\n\r\n"

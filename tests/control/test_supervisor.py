@@ -57,6 +57,11 @@ def folder(tmp_path):
         yield opened
 
 
+@pytest.fixture(autouse=True)
+def quick_looks(monkeypatch):
+    monkeypatch.setattr(supervising, "LOOK_S", 0.2)
+
+
 def run(folder, work, count=2):
     """Run a test with a supervisor; whatever it leaves is ended."""
 
@@ -295,7 +300,7 @@ def test_a_new_control_adopts_what_it_finds(folder, orphans):
         assert pids(supervisor) == orphans
         supervisor.may_replace = True
         supervisor.open(start_of())
-        await asyncio.sleep(2.5)  # longer than a berth waits between two looks
+        await asyncio.sleep(0.7)  # longer than a berth waits between two looks
         assert pids(supervisor) == orphans
         assert all(running.adopted for running in supervisor.running)
 
@@ -306,7 +311,7 @@ def test_other_options_replace_what_was_adopted_but_not_before_there_is_somethin
     async def work(supervisor, crew):
         other = ServeOptions(http_port=1, grpc_port=2, drain_s=5.0, request_s=7.0)
         supervisor.open(start_of(other))
-        await asyncio.sleep(2.5)  # longer than a berth waits between two looks
+        await asyncio.sleep(0.7)  # longer than a berth waits between two looks
         assert pids(supervisor) == orphans
         supervisor.may_replace = True
         await until(lambda: replaced(supervisor, orphans))
