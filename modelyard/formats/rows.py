@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -169,7 +170,7 @@ def from_plain(found: Any) -> Rows:
 def _npy(data: bytes) -> Rows:
     try:
         array = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise BadInput(f"the numpy rows cannot be read: {error}") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiubUS":
         raise BadInput("the numpy rows hold no numbers or strings")
