@@ -25,7 +25,8 @@ BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL
 NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 CLOSENESS = 2e-3
 """How far two machines may be apart in a number that a training run made, relatively."""
-WAIT_S = 150
+WAIT_S = 300
+"""For one command. A machine may be busy; pages have no time of their own."""
 SERVER = re.compile(r"^modelyard (serve|up)\b.*$", re.MULTILINE)
 
 
@@ -49,6 +50,7 @@ def steady(text: str) -> str:
     text = re.sub(r"\b\d+(\.\d+)? (us|ms)\b", "N us", text)
     text = re.sub(r"\b[\d.,]+(x| bytes| KiB)", r"N\1", text)
     text = re.sub(r"\b(opcodes|workers) +\d+", r"\1 N", text)
+    text = re.sub(r"\d+ requests: (\d+) of \d+", r"N requests: \1 of N", text)
     text = re.sub(r"\b[0-9a-f]{64}\b", "DIGEST", text)
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ, \S+@\S+", "WHEN, WHO", text)
     text = re.sub(r"127\.0\.0\.1:\d+", "HOST", text)
@@ -104,14 +106,20 @@ class Story:
             before, line = self._server(block.text)
             said = self._run(["bash", "-ec", before]) if before.strip() else ""
             return said + self._serve(line)
-        return self._run(["bash", "-ec", self._here(block.text)])
+        said = self._run(["bash", "-ec", self._here(block.text)])
+        if "modelyard down" in block.text:
+            self._ended()
+        return said
 
     def stop(self) -> None:
         """End the server, as Ctrl-C does."""
-        if self.server is None:
-            return
-        self.server.terminate()
-        status = self.server.wait(30)
+        if self.server is not None:
+            self.server.terminate()
+            self._ended()
+
+    def _ended(self) -> None:
+        assert self.server is not None
+        status = self.server.wait(WAIT_S)
         self.server = None
         assert status == 0
 

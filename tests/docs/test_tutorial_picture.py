@@ -5,7 +5,7 @@ from pages import ROOT, hold
 
 pytest.importorskip("tensorflow")
 pytest.importorskip("PIL")
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
 
 
 @pytest.mark.proves(
