@@ -40,7 +40,7 @@ REFUSED = (Conflict, IllegalMove, ModelNotFound, VersionNotFound)
 
 def content(kind):
     """What a bundle of a kind holds as its model."""
-    return bytes([65 + kind]) * 999
+    return bytes([65 + kind]) * 994
 
 
 def push(yard, bundles, chance, ack):
