@@ -55,6 +55,7 @@ def test_the_child_holds_nothing_of_the_parent(start, monkeypatch, tmp_path):
         "LANG", "HOME", "TMPDIR", "JOBLIB_MULTIPROCESSING",
         "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
         "KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL", "TORCHINDUCTOR_CACHE_DIR",
+        "HF_HUB_OFFLINE",
     }  # fmt: skip
     assert found["environment"]["OMP_NUM_THREADS"] == "2"
     kinds = sorted(found["fds"].values())
