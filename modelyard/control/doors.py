@@ -1,7 +1,7 @@
-"""The sockets at which the workers of one berth listen; control holds them too, so they outlive a worker.
+"""The sockets at which the worker of a lone berth listens; control holds them too, so they outlive it.
 
-While nobody else serves, whoever comes waits at a held door until the successor takes them in. While others
-do, the door of a dead worker is closed, and the kernel leads newcomers to them.
+Whoever comes while nobody serves waits at a held door until the successor takes them in. Beside others a worker
+has sockets of its own, which close with it: the kernel leads newcomers to the others.
 """
 
 from __future__ import annotations

@@ -202,7 +202,8 @@ class Supervisor:
         logged = log_file(self._folder.path, berth.number)
         self._tails.setdefault(berth.number, LogTail(logged))
         try:
-            doors = berth.doors.open(start.options.host, start.ports)
+            # Beside others a worker's doors are its own and close with it: who comes then finds the others.
+            doors = () if len(self.berths) > 1 else berth.doors.open(start.options.host, start.ports)
         except PortBusy as error:
             berth.problem = f"worker {berth.number} does not start: {error.message}"
             log.error("%s", berth.problem)  # noqa: TRY400 - what is wrong is known
