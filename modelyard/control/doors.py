@@ -1,7 +1,7 @@
 """The sockets at which the worker of a lone berth listens; control holds them too, so they outlive it.
 
-Whoever comes while nobody serves waits at a held door until the successor takes them in. Beside others a worker
-has sockets of its own, which close with it: the kernel leads newcomers to the others.
+Whoever comes while nobody serves waits at a held door until the successor takes them in. Beside others a
+worker has sockets of its own, which close with it: the kernel leads newcomers to the others.
 """
 
 from __future__ import annotations
