@@ -113,22 +113,23 @@ def forbidden() -> Iterator[str]:
                 yield f"{name}:{line} holds {meaning}: {found.group()}"
 
 
-def documented() -> Iterator[str]:
-    """The reference page says what the code's tables say: verbs, options, settings, metrics, codes."""
+def _in_step(tool: str) -> Iterator[str]:
+    """What a tool that writes a page says of it."""
     done = subprocess.run(
-        [sys.executable, ROOT / "tools/reference.py", "--check"], capture_output=True, text=True, check=False
+        [sys.executable, ROOT / f"tools/{tool}.py", "--check"], capture_output=True, text=True, check=False
     )
     if done.returncode:
         yield done.stdout.strip() or done.stderr.strip().splitlines()[-1]
+
+
+def documented() -> Iterator[str]:
+    """The reference page says what the code's tables say: verbs, options, settings, metrics, codes."""
+    yield from _in_step("reference")
 
 
 def supported() -> Iterator[str]:
     """The page of what is supported says what the tests prove."""
-    done = subprocess.run(
-        [sys.executable, ROOT / "tools/support.py", "--check"], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        yield done.stdout.strip() or done.stderr.strip().splitlines()[-1]
+    yield from _in_step("support")
 
 
 def languages() -> Iterator[str]:

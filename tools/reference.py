@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import click  # noqa: E402 - after the path
+from pages import settle  # noqa: E402
 
 from modelyard import settings  # noqa: E402
 from modelyard.console.cli.main import VERBS, cli  # noqa: E402
@@ -83,14 +84,7 @@ def _metrics() -> Iterator[str]:
 
 def main() -> int:
     """Write or check."""
-    text = page()
-    if "--check" in sys.argv:
-        if not PAGE.exists() or PAGE.read_text() != text:
-            print("docs/reference.md is not in step; run: python tools/reference.py")
-            return 1
-        return 0
-    PAGE.write_text(text)
-    return 0
+    return settle(PAGE, page(), "reference")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
 from envs import ENVIRONMENTS  # noqa: E402 - after the path
+from pages import settle  # noqa: E402
 
 from modelyard.formats.table import FORMATS  # noqa: E402
 from modelyard.serve.dialects.table import DIALECTS, EXTENSIONS, RPC_DIALECTS  # noqa: E402
@@ -209,13 +210,7 @@ def main() -> int:
     except WrongMark as error:
         print(error)
         return 1
-    if "--check" in sys.argv:
-        if not PAGE.exists() or PAGE.read_text() != text:
-            print("docs/support.md is not in step; run: python tools/support.py")
-            return 1
-        return 0
-    PAGE.write_text(text)
-    return 0
+    return settle(PAGE, text, "support")
 
 
 if __name__ == "__main__":

@@ -25,11 +25,11 @@ from modelyard.core.errors import (
     ModelFailed,
     ModelyardError,
     Overloaded,
-    Unavailable,
 )
 from modelyard.engine.batcher import CLOSE_S, Batcher
 from modelyard.engine.job import DONE, RUNNING, WAITING, Job
 from modelyard.engine.lanes import Run
+from modelyard.engine.refusals import unloading
 
 if TYPE_CHECKING:
     import asyncio
@@ -166,7 +166,7 @@ class StreamBatcher(Batcher):
     async def close(self) -> None:
         """Take no more jobs, tell those that wait and the open streams, and let go of what these hold."""
         self._accepting = False
-        gone = Unavailable("the model is being unloaded; try again, or ask another replica")
+        gone = unloading()
         for waiting in self._queue.drop_all():
             self._tell(waiting, None, gone)
         for job in list(self._streams):
