@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import click  # noqa: E402 - after the path
-from pages import settle  # noqa: E402
+from settled import settle  # noqa: E402
 
 from modelyard import settings  # noqa: E402
 from modelyard.console.cli.main import VERBS, cli  # noqa: E402

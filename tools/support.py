@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
 from envs import ENVIRONMENTS  # noqa: E402 - after the path
-from pages import settle  # noqa: E402
+from settled import settle  # noqa: E402
 
 from modelyard.formats.table import FORMATS  # noqa: E402
 from modelyard.serve.dialects.table import DIALECTS, EXTENSIONS, RPC_DIALECTS  # noqa: E402
