@@ -148,6 +148,16 @@ class Graph:
         """The nodes of the main graph, in order, as messages to look at (not to change)."""
         return (parse("Node", one) for one in self._graph.node)
 
+    def constants(self) -> dict[str, bytes]:
+        """Name -> serialized tensor of what the main graph states: initializers and Constant nodes."""
+        found = {text(parse("Tensor", one).name): one for one in self._graph.initializer}
+        for node in self.nodes:
+            if node.kind == b"Constant" and node.output:
+                held = (parse("Attribute", one) for one in node.attribute)
+                value = next((one.tensor for one in held if one.name == b"value"), b"")
+                found[text(node.output[0])] = value
+        return found
+
     def count(self, what: str) -> int:
         """How many entries of a kind ("node", "initializer") the main graph has."""
         return len(getattr(self._graph, what))

@@ -69,6 +69,7 @@ _MESSAGES: dict[str, dict[str, tuple[int, int, bool]]] = {
         "external": (13, _BYTES, True),
         "location": (14, _INT, False),
     },
+    "Numbers": {"int64s": (7, _INT, True), "raw": (9, _BYTES, False)},
     "Value": {"name": (1, _BYTES, False), "type": (2, _BYTES, False)},
     "Type": {
         "tensor": (1, _BYTES, False),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from modelyard.compiler.declared import check_declared
 from modelyard.compiler.external import external_files
 from modelyard.compiler.graph import Graph
 from modelyard.compiler.guesses import fill, guesses
@@ -154,6 +155,7 @@ class Rehearsal:
         say = on_progress or _silent
         say("loading the graph in a bounded child", None)
         graph = _read(graph_path)
+        check_declared(graph, policy.memory_bytes)
         weights = external_files(graph, graph_path.resolve().parent)
         own = replace(policy, read=(*policy.read, graph_path.resolve(), *weights))
         stage = _Stage(Child.start(TARGET, own, trust=trust), run_s)

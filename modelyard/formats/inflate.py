@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _CHUNK = 64 << 10
+_OUT = 1 << 20
+
+WHOLE_BYTES = 64 << 20
+"""How far a stream is read to see whether its end is there: well under a second."""
 
 
 def compression_of(head: bytes) -> str | None:
@@ -58,3 +62,25 @@ def peek(stream: BinaryIO, method: str, most: int) -> bytes | None:
     except (zlib.error, lzma.LZMAError, OSError, ValueError, EOFError, MemoryError):
         return out.getvalue() or None
     return out.getvalue() or None
+
+
+def is_cut(stream: BinaryIO, method: str) -> bool:
+    """Whether the end of a compressed stream is missing or damaged, as far as a bounded look tells.
+
+    What is larger than ``WHOLE_BYTES``, on either side, is left to whoever reads it.
+    """
+    inflater = _decompressor(method)
+    read = made = 0
+    try:
+        while read < WHOLE_BYTES and made < WHOLE_BYTES:
+            waiting = getattr(inflater, "unconsumed_tail", b"")
+            data = waiting or stream.read(_CHUNK)
+            if not data and getattr(inflater, "needs_input", True):
+                return True
+            read += 0 if waiting else len(data)
+            made += len(inflater.decompress(data, _OUT))
+            if inflater.eof:
+                return False
+    except (zlib.error, lzma.LZMAError, OSError, ValueError, EOFError):
+        return True
+    return False

@@ -24,6 +24,7 @@ class PickleFacts:
         protocol: the pickle protocol; 0 when it does not say.
         opcodes: opcodes read.
         arrays: raw arrays of joblib that were stepped over.
+        short: bytes that such an array says it has and the stream has not.
         complete: the stream was read to its end.
         trouble: why it was not, or what is odd.
     """
@@ -34,5 +35,6 @@ class PickleFacts:
     protocol: int = 0
     opcodes: int = 0
     arrays: int = 0
+    short: int = 0
     complete: bool = False
     trouble: str = ""

@@ -125,11 +125,15 @@ class _Player:
         return data
 
     def _skip(self, size: int) -> None:
+        if size > self._left():
+            raise _Stop("an operand is longer than the file; the file is truncated")
+        self.stream.seek(size, 1)
+
+    def _left(self) -> int:
         at = self.stream.tell()
         end = self.stream.seek(0, 2)
-        if size > end - at:
-            raise _Stop("an operand is longer than the file; the file is truncated")
-        self.stream.seek(at + size)
+        self.stream.seek(at)
+        return end - at
 
     def _do(self, op: Any, argument: Any) -> None:
         name = op.name
@@ -221,7 +225,9 @@ class _Player:
             count *= size
         digits = spec.lstrip("<>=|")[1:]
         width = int(digits) if digits.isdecimal() and len(digits) < 9 else 1
-        self._skip(count * width * (4 if "U" in spec else 1))
+        size = count * width * (4 if "U" in spec else 1)
+        self.facts.short = max(0, size - self._left())
+        self._skip(size)
 
 
 def _put(player: _Player, argument: Any) -> None:

@@ -20,9 +20,9 @@ import msgspec
 
 from modelyard.core.errors import CorruptFile, MissingFile, UnknownFormat
 from modelyard.formats import foreign
-from modelyard.formats.boosters.marks import CutOff, recognise
+from modelyard.formats.boosters.marks import Damaged, recognise
 from modelyard.formats.containers import hub
-from modelyard.formats.inflate import compression_of, peek
+from modelyard.formats.inflate import compression_of, is_cut, peek
 from modelyard.formats.nets import marks
 from modelyard.formats.onnx_walk import NotProtobuf, looks_cut_off, outline
 from modelyard.formats.pickle_facts import WalkLimits
@@ -136,10 +136,8 @@ def _sniff_stream(path: Path, stream: BinaryIO) -> Sniffed:
         return Sniffed(*net, net[0] in marks.SAFE)
     try:
         booster = recognise(head, stream, size)
-    except CutOff as error:
-        raise CorruptFile(
-            f"{path} starts as a model ({error}), but its end is missing; copy it again"
-        ) from error
+    except Damaged as error:
+        raise CorruptFile(f"{path} starts as a model {error}; copy it again") from error
     if booster is not None:
         return Sniffed(*booster, True)
     for at, magic, what in foreign.MAGIC:
@@ -266,6 +264,10 @@ def _pickle(path: Path, stream: BinaryIO, head: bytes) -> Sniffed | None:
         return None
     if ended_early and not facts.arrays:
         raise CorruptFile(f"{path} is a damaged pickle: {facts.trouble}")
+    if facts.short:
+        raise CorruptFile(
+            f"{path} says that an array goes {facts.short:,} bytes beyond the file's end; copy it again"
+        )
     if not facts.complete:
         stream.seek(-1, os.SEEK_END)
         if stream.read(1) != b".":
@@ -303,5 +305,8 @@ def _compressed(path: Path, stream: BinaryIO, head: bytes) -> Sniffed | None:
         raise CorruptFile(f"{path} is a damaged {method} file; copy it again")
     if not (start[:1] == b"\x80" and len(start) > 1 and start[1] <= 5):
         raise UnknownFormat(f"{path} is a {method} file without a pickle in it; {foreign.READ_HERE}")
+    stream.seek(0)
+    if is_cut(stream, method):
+        raise CorruptFile(f"{path} is a {method} file whose end is missing or damaged; copy it again")
     facts = walk_pickle(io.BytesIO(start), _SMALL)
     return Sniffed("joblib", f"joblib, protocol {facts.protocol}, compressed with {method}", False)

@@ -49,13 +49,15 @@ def endless():
 
 
 def huge():
-    """A kilobyte that asks for 5 GB as soon as it runs."""
+    """A kilobyte that asks for 5 GB as soon as it runs; how much, only its input tells."""
     nodes = [
+        node("Shape", ["x"], ["sizes"]),
+        node("Mul", ["sizes", "factors"], ["size"]),
         node("ConstantOfShape", ["size"], ["big"]),
         node("ReduceSum", ["big"], ["sum"], keepdims=0),
         node("Add", ["x", "sum"], ["y"]),
     ]
-    return model(nodes, [value("x")], [value("y")], [constant("size", np.array([5 << 28], np.int64))])
+    return model(nodes, [value("x")], [value("y")], [constant("factors", np.array([1, 5 << 27], np.int64))])
 
 
 def classifier(zipmap=True):

@@ -382,8 +382,10 @@ def test_a_strangers_graph_reads_no_other_file(tmp_path):
 
 
 def greedy_graph():
-    """The signature of ``linear``, and five gigabytes as soon as it runs."""
+    """The signature of ``linear``, and five gigabytes as soon as it runs; only its input tells that."""
     nodes = [
+        helper.make_node("Shape", ["x"], ["sizes"]),
+        helper.make_node("Mul", ["sizes", "factors"], ["size"]),
         helper.make_node("ConstantOfShape", ["size"], ["big"]),
         helper.make_node("ReduceSum", ["big"], ["sum"], keepdims=0),
         helper.make_node("MatMul", ["x", "w"], ["z"]),
@@ -396,7 +398,7 @@ def greedy_graph():
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 2])],
         [
             numpy_helper.from_array(np.ones((3, 2), np.float32), "w"),
-            numpy_helper.from_array(np.array([5 << 28], np.int64), "size"),
+            numpy_helper.from_array(np.array([1, 5 << 27], np.int64), "factors"),
         ],
     )
     return helper.make_model(

@@ -3,34 +3,49 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _TAIL_BYTES = 128 << 10
+_FEATURES = re.compile(rb'"num_feature"\s*:\s*"(\d{1,30})"')
+
+MOST_COLUMNS = 100_000_000
+"""A row of more could not be sent; XGBoost sets memory aside for as many as the file says."""
+
 _ENDS_OF_TEXT = (b"end of trees", b"end of parameters", b"pandas_categorical:")
 
 
-class CutOff(Exception):
-    """The start is right, the end is missing."""
+class Damaged(Exception):
+    """The start is right, the rest is not."""
 
 
 def recognise(head: bytes, stream: BinaryIO, size: int) -> tuple[str, str] | None:
     """Format and detail of a booster's file; None for anything else.
 
     Raises:
-        CutOff: its end is missing; the message names what it starts as.
+        Damaged: its end is missing, or it says what cannot be; the message says what it starts as and why.
     """
     for mark in (_xgboost_json, _xgboost_ubjson, _lightgbm, _catboost):
         found = mark(head)
         if found is not None:
             name, detail, whole = found
             stream.seek(max(0, size - _TAIL_BYTES), os.SEEK_SET)
-            if not whole(stream.read(_TAIL_BYTES), size):
-                raise CutOff(detail)
+            tail = stream.read(_TAIL_BYTES)
+            if not whole(tail, size):
+                raise Damaged(f"({detail}), but its end is missing")
+            if name == "xgboost" and (columns := _columns(tail)) > MOST_COLUMNS:
+                raise Damaged(f"({detail}), but says that it takes {columns:,} columns")
             return name, detail
     return None
+
+
+def _columns(tail: bytes) -> int:
+    """What XGBoost's JSON says near its end, where its parameters stand; 0 when it is not there."""
+    found = _FEATURES.search(tail)
+    return int(found[1]) if found else 0
 
 
 def _xgboost_json(head: bytes) -> tuple[str, str, Callable[[bytes, int], bool]] | None:
