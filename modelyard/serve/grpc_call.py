@@ -138,6 +138,9 @@ class MessageStream(Protocol):
     async def write(self, message: bytes) -> None:
         """Send a message; returns when there is room for another."""
 
+    async def abort(self, code: int, message: str) -> None:
+        """End the call with a status other than OK; the application then returns."""
+
 
 def hand_over(app: Callable[[list[GrpcCall]], None], calls: list[GrpcCall]) -> None:
     """Call the application; a bug in it costs its calls an error, not the server."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from modelyard.serve.budget import BodyBudget
     from modelyard.serve.grpc_call import GrpcLimits, Metadata, StreamApp
 
+_STATUSES = {code.value[0]: code for code in grpc.StatusCode}
+
 
 class AioStream:
     """A ``MessageStream`` of grpcio."""
@@ -59,6 +61,11 @@ class AioStream:
     async def write(self, message: bytes) -> None:
         """See ``MessageStream``."""
         await self._context.write(message)
+
+    async def abort(self, code: int, message: str) -> None:
+        """See ``MessageStream``."""
+        with suppress(aio.AbortError):
+            await self._context.abort(_STATUSES[code], message)
 
     def give(self, size_bytes: int) -> None:
         """See ``MessageStream``."""

@@ -55,8 +55,11 @@ class RpcSurface:
             SERVICE + "RepositoryModelUnload": partial(self._move, "unload"),
             HEALTH + "Check": self._health,
         }
-        for dialect in (TritonRpc(plane), *dialects):
+        self._streams: dict[str, StreamApp] = {SERVICE + "ModelStreamInfer": self._stream}
+        for dialect in dialects:
             self._methods |= dialect.methods
+            self._streams |= dialect.streams
+        self._methods |= TritonRpc(plane).methods
 
     @property
     def methods(self) -> Sequence[str]:
@@ -66,7 +69,7 @@ class RpcSurface:
     @property
     def streams(self) -> Mapping[str, StreamApp]:
         """Methods with many messages both ways."""
-        return {SERVICE + "ModelStreamInfer": self._stream}
+        return self._streams
 
     async def _stream(self, stream: MessageStream) -> None:
         await InferStream(self.plane, stream).serve()

@@ -70,17 +70,43 @@ def test_what_is_wrong_is_said(channel, name, version, inputs, code):
     assert refused.value.details()
 
 
-@pytest.mark.parametrize("method", ["StreamPredictions", "StreamPredictions2"])
-def test_streams_are_not_offered(channel, method):
-    kind = channel.unary_stream if method == "StreamPredictions" else channel.stream_stream
-    call = kind(
+def streamed(channel, asked, method="StreamPredictions"):
+    call = (channel.unary_stream if method == "StreamPredictions" else channel.stream_stream)(
         f"/{ts.SERVICE.format('inference', 'Inference')}/{method}",
         request_serializer=ts.inference["PredictionsRequest"].SerializeToString,
         response_deserializer=ts.inference["PredictionResponse"].FromString,
     )
-    asked = ts.predictions("iris", {"data": b"[[9, 1]]"})
+    found = call(asked if method == "StreamPredictions" else iter([asked]), timeout=20)
+    return [one.prediction for one in found]
+
+
+def test_a_model_that_answers_once_gives_one_piece(channel):
+    assert streamed(channel, ts.predictions("iris", {"data": b"[[9, 1], [1, 1]]"}, "1.0")) == [b"[1,0]"]
+    rows = json.dumps([[9.0, 1.0]] * 60_000).encode()
+    assert streamed(channel, ts.predictions("iris", {"data": rows})) == [b"[" + b"1," * 59_999 + b"1]"]
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "code"),
+    [
+        ("none", {"data": b"[[1, 2]]"}, "NOT_FOUND"),
+        ("", {"data": b"[[1, 2]]"}, "INVALID_ARGUMENT"),
+        ("iris", {}, "INVALID_ARGUMENT"),
+        ("iris", {"data": b"[[1, 2"}, "INVALID_ARGUMENT"),
+        ("iris", {"data": b"[[1]]"}, "INVALID_ARGUMENT"),
+        ("iris", {str(n): b"" for n in range(100)}, "RESOURCE_EXHAUSTED"),
+    ],
+)
+def test_a_stream_that_is_asked_wrongly_ends_with_its_status(channel, name, inputs, code):
     with pytest.raises(grpc.RpcError) as refused:
-        list(call(asked if method == "StreamPredictions" else iter([asked]), timeout=20))
+        streamed(channel, ts.predictions(name, inputs))
+    assert refused.value.code().name == code
+    assert refused.value.details()
+
+
+def test_streams_of_sequences_are_not_offered(channel):
+    with pytest.raises(grpc.RpcError) as refused:
+        streamed(channel, ts.predictions("iris", {"data": b"[[9, 1]]"}), "StreamPredictions2")
     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 

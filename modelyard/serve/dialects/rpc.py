@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from modelyard.serve.dataplane import DataPlane
     from modelyard.serve.grpc import GrpcCall
+    from modelyard.serve.grpc_call import StreamApp
 
 
 class RpcDialect(Protocol):
@@ -19,3 +20,7 @@ class RpcDialect(Protocol):
     @property
     def methods(self) -> Mapping[str, Callable[[GrpcCall], None]]:
         """Full method name -> what answers it."""
+
+    @property
+    def streams(self) -> Mapping[str, StreamApp]:
+        """Full method name -> what answers a call of many messages."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from modelyard.core.request import InferReply
     from modelyard.serve.dataplane import DataPlane
     from modelyard.serve.grpc import GrpcCall
+    from modelyard.serve.grpc_call import StreamApp
     from modelyard.serve.routes import Route, Slot
 
 PREDICTION = "/tensorflow.serving.PredictionService/"
@@ -63,6 +64,11 @@ class TensorFlowServingRpc:
     def __init__(self, plane: DataPlane) -> None:
         self.plane = plane
         self._forms: Forms[wire.Spec] = Forms()
+
+    @property
+    def streams(self) -> Mapping[str, StreamApp]:
+        """It has none."""
+        return {}
 
     @property
     def methods(self) -> Mapping[str, Callable[[GrpcCall], None]]:

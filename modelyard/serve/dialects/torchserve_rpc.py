@@ -2,69 +2,28 @@
 
 Ping               {"status": "Healthy"} or "Unhealthy", as text
 Predictions        the body is what POST /predictions takes, its answer likewise
-StreamPredictions  UNIMPLEMENTED: calls have one answer here
+StreamPredictions  the same, an answer for each piece that the model makes
 """
 
 from __future__ import annotations
 
-from types import GeneratorType
 from typing import TYPE_CHECKING
 
-from modelyard.core.errors import InternalError, ModelyardError, Unsupported
-from modelyard.serve.dataplane import not_ready, step_finding
+from modelyard.serve.dataplane import not_ready
 from modelyard.serve.dialects.torchserve import version_of
-from modelyard.serve.rpc_exchange import RpcExchange
+from modelyard.serve.dialects.torchserve_exchange import PredictionExchange
+from modelyard.serve.dialects.torchserve_stream import PredictionStream
 from modelyard.wire.dialects import torchserve_rpc as wire
-from modelyard.wire.dialects.free import Free
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from modelyard.core.request import InferReply
     from modelyard.serve.dataplane import DataPlane
     from modelyard.serve.grpc import GrpcCall
-    from modelyard.serve.routes import Route
+    from modelyard.serve.grpc_call import MessageStream, StreamApp
 
 SERVICE = "/org.pytorch.serve.grpc.inference.InferenceAPIsService/"
 HEALTHY, UNHEALTHY = '{\n  "status": "Healthy"\n}\n', '{\n  "status": "Unhealthy"\n}\n'
-
-
-class PredictionExchange(RpcExchange):
-    """One ``Predictions`` call."""
-
-    __slots__ = ("body", "codec")
-
-    def __init__(self, plane: DataPlane, route: Route, call: GrpcCall, body: memoryview) -> None:
-        super().__init__(plane, route, call)
-        self.body = body
-        self.codec = Free("", "", bare=True)  # the message has no content type
-
-    def open(self) -> None:
-        """Read the body as the version that answers wants it."""
-        slot = self.slot
-        try:
-            if slot is None:
-                self.park()
-                return
-            self.begin(self.codec.read(self.body, slot.signature, self.plane.limits))
-        except ModelyardError as error:
-            self.finish(error)
-
-    def send(self, reply: InferReply) -> None:
-        """Encode, at once or step by step."""
-        encoded = self.codec.write(reply)
-        if isinstance(encoded, GeneratorType):
-            self.work = self.plane.steps.run(encoded, self._encoded)
-        else:
-            self.call.respond(wire.write_prediction(encoded))  # type: ignore[arg-type]
-
-    def _encoded(self, encoded: bytes | None, error: Exception | None) -> None:
-        self.work = None
-        if encoded is None:
-            self.finish(step_finding(error or InternalError("nothing was encoded"), "encode"))
-            return
-        self.call.respond(wire.write_prediction(encoded))
-        self.sent()
 
 
 class TorchServeRpc:
@@ -79,8 +38,12 @@ class TorchServeRpc:
         return {
             SERVICE + "Ping": self._ping,
             SERVICE + "Predictions": self._predict,
-            SERVICE + "StreamPredictions": self._stream,
         }
+
+    @property
+    def streams(self) -> Mapping[str, StreamApp]:
+        """Methods with many messages."""
+        return {SERVICE + "StreamPredictions": self._stream}
 
     def _ping(self, call: GrpcCall) -> None:
         call.respond(wire.write_health(HEALTHY if self.plane.ready else UNHEALTHY))
@@ -94,5 +57,5 @@ class TorchServeRpc:
         call.on_cancel = exchange.cancel
         exchange.open()
 
-    def _stream(self, call: GrpcCall) -> None:  # noqa: ARG002 - whatever it asks for
-        raise Unsupported("gRPC calls have one answer here; call Predictions")
+    async def _stream(self, stream: MessageStream) -> None:
+        await PredictionStream(self.plane, stream).serve()
