@@ -36,6 +36,7 @@ SCENARIOS: dict[str, Callable[[Plan], Data]] = {
     "grpc": tabular.grpc,
     "image": image.run,
     "heavy": heavy.run,
+    "middling": heavy.middling,
     "start": start.run,
     "polite": polite.run,
     "soak": soak.run,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.envs import Environment
-from benchmarks.models import Model
+from benchmarks.models import DENSE_WIDTHS, Model
 from benchmarks.places import PEERS, WORK
 
 
@@ -56,7 +56,7 @@ class Server:
     freezes: bool = True  # False where timed locks between its processes would not survive a SIGSTOP
 
 
-ALL = frozenset({"iris", "image", "heavy"})
+ALL = frozenset({"iris", "image", "heavy", "middling"})
 
 
 def _modelyard(launch: Launch, source: Path | None = None) -> Start:
@@ -149,7 +149,7 @@ def _triton(launch: Launch) -> Start:
 TRITON_SHAPES = {
     "iris": ("[4]", [("label", "TYPE_INT64", "[1]"), ("probabilities", "TYPE_FP32", "[3]")]),
     "image": ("[3, 224, 224]", [("means", "TYPE_FP32", "[3]")]),
-    "heavy": ("[2048]", [("scores", "TYPE_FP32", "[10]")]),
+    **{name: (f"[{width}]", [("scores", "TYPE_FP32", "[10]")]) for name, width in DENSE_WIDTHS.items()},
 }
 
 

@@ -222,10 +222,10 @@ def real(rounds: int = 5, seconds: float = 1.5) -> str:
     """The dense network in ONNX Runtime, clients in the same loop, variants in turn; medians of rounds."""
     import uvloop
 
-    from benchmarks.models import heavy
+    from benchmarks.models import middling
     from modelyard.runtime.onnx import OnnxRuntime
 
-    model = heavy()
+    model = middling()
     width = model.questions[0].tensor.shape[1]
     signature = Signature(
         (TensorSpec("x", DTYPES["FP32"], (None, width)),), (TensorSpec("scores", DTYPES["FP32"], (None, 10)),)

@@ -164,7 +164,7 @@ def _heavy(data: Data) -> Figure | None:
     axes.set_ylim(0)
     axes.yaxis.grid(visible=True, color=GRID, linewidth=0.8)
     axes.tick_params(length=0)
-    axes.set_title("A heavy model: rows/s against the bare loop at the same batch size")
+    axes.set_title("Rows/s against the bare loop at the same batch size")
     return drawn
 
 
@@ -290,6 +290,7 @@ DRAWINGS: dict[str, Callable[[Data], Figure | None]] = {
     "grpc": _grpc,
     "image": _image,
     "heavy": _heavy,
+    "middling": _heavy,
     "start": _start,
     "polite": _polite,
     "soak": _soak,

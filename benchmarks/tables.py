@@ -307,6 +307,7 @@ TABLES = {
     "grpc": grpc,
     "image": image,
     "heavy": heavy,
+    "middling": heavy,
     "start": start,
     "polite": polite,
     "soak": soak,

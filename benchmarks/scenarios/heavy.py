@@ -1,4 +1,4 @@
-"""A heavy model: rows a second against a bare ONNX Runtime loop on the same core at the same batch sizes.
+"""Models whose run is most of the time, against a bare ONNX Runtime loop on the same core at the same sizes.
 
 With c clients that each wait for their answer, the best a server can do is batches of c, so the
 ceiling at c connections is the bare loop at batch c. The bare loop runs just before each load, for a memory
@@ -27,8 +27,16 @@ RIVALS = ("modelyard", "triton", "mosec", "fastapi")
 
 
 def run(plan: Plan) -> Data:
-    """Rows a second of the servers and of the bare loop, and the ratio between them."""
-    model = models.heavy()
+    """Tens of milliseconds a row: rows a second of the servers, as a share of the bare loop's."""
+    return _shares(models.heavy(), plan)
+
+
+def middling(plan: Plan) -> Data:
+    """Around five milliseconds a row: rows a second of the servers, as a share of the bare loop's."""
+    return _shares(models.middling(), plan)
+
+
+def _shares(model: Model, plan: Plan) -> Data:
     keys = [key for key in plan.servers if key in RIVALS]
     servers = chosen(keys, "json", model.name)
     bare: dict[int, list[float]] = {connections: [] for connections in CONNECTIONS}
