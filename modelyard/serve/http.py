@@ -20,6 +20,7 @@ from modelyard.serve.http_connection import Connection
 from modelyard.serve.http_head import parse_head
 from modelyard.serve.http_limits import HttpLimits, Refused
 from modelyard.serve.http_memory import map_large_blocks
+from modelyard.serve.http_slabs import Slabs
 from modelyard.serve.shun import shun
 from modelyard.serve.steps import Steps
 
@@ -59,6 +60,7 @@ class HttpListener:
         self.budget = budget
         self.on_error = on_error
         self.answers = Answers()
+        self.slabs = Slabs()
         self.connections: set[Connection] = set()
         self.half_closed: set[Connection] = set()
         self.draining = False
@@ -169,6 +171,7 @@ class HttpListener:
         if now >= self._renew_at:
             self._renew_at = now + 1.0
             self.answers.renew()
+            self.slabs.tick(now)
         for connection in [each for each in self.connections if each.deadline < now]:
             connection.expire(now)
         for connection in list(self.half_closed):

@@ -15,6 +15,7 @@ from modelyard.serve.http_limits import Refused
 
 if TYPE_CHECKING:
     from modelyard.serve.http_limits import HttpLimits
+    from modelyard.serve.http_slabs import Slabs
     from modelyard.serve.steps import Steps
 
 # The size, and at most one run of extensions, which mean nothing here. No blank before either.
@@ -32,9 +33,9 @@ class LengthReader:
 
     __slots__ = ("_left", "body")
 
-    def __init__(self, length: int, steps: Steps | None = None) -> None:
+    def __init__(self, length: int, steps: Steps | None = None, slabs: Slabs | None = None) -> None:
         self._left = length
-        self.body = BodyBuffer(length, steps)
+        self.body = BodyBuffer(length, steps, slabs)
 
     @property
     def done(self) -> bool:

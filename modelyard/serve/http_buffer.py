@@ -1,8 +1,9 @@
 """Where a body gathers.
 
-It takes room as it arrives, never as it was announced. A long body moves once, to an area of its own that is
+It takes room as it arrives, never as it was announced. A body of some length moves once, to memory that is
 as large as it may become and that the system fills page by page: growing by reallocation moved megabytes in
-one step. Giving 64 MB back to the system takes 6 ms, so an area is emptied in steps as well.
+one step. Up to ``AREA_BYTES`` that is a slab, which is used again; above, an area of its own. Giving 64 MB
+back to the system takes 6 ms, so an area is emptied in steps.
 """
 
 from __future__ import annotations
@@ -11,16 +12,20 @@ import contextlib
 from mmap import MADV_DONTNEED, MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import TYPE_CHECKING, Any
 
+from modelyard.serve.http_slabs import LARGEST_BYTES
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from modelyard.serve.http_slabs import Slabs
     from modelyard.serve.steps import Steps
 
-AREA_BYTES = 8 << 20
-"""Bodies that may become more than this move to an area. Others stay on the heap, whose pages are there
-already: the 750 pages of an image of 3 MB take 2 ms to come and go."""
+AREA_BYTES = LARGEST_BYTES
+"""Bodies that may become more than this move to an area."""
 LONG_BYTES = 1 << 20
 """What must have arrived before there is an area."""
+SLAB_BYTES = 64 << 10
+"""What must have arrived before there is a slab."""
 _STRIDE = 1 << 20
 
 
@@ -68,6 +73,7 @@ class BodyBuffer:
     Args:
         most_bytes: what it may become; whoever adds keeps to it.
         steps: see ``Area``.
+        slabs: where memory of a middling size comes from; None: it grows on the heap.
 
     >>> body = BodyBuffer(8)
     >>> body.add(b"ab")
@@ -76,11 +82,12 @@ class BodyBuffer:
     (3, b'abc')
     """
 
-    __slots__ = ("_area", "_most", "_short", "_steps", "size")
+    __slots__ = ("_area", "_most", "_short", "_slabs", "_steps", "size")
 
-    def __init__(self, most_bytes: int, steps: Steps | None = None) -> None:
+    def __init__(self, most_bytes: int, steps: Steps | None = None, slabs: Slabs | None = None) -> None:
         self._most = most_bytes
         self._steps = steps
+        self._slabs = slabs
         self._short = bytearray()
         self._area: memoryview | None = None
         self.size = 0
@@ -88,16 +95,21 @@ class BodyBuffer:
     def add(self, data: bytes | bytearray | memoryview) -> None:
         """Add a piece."""
         end = self.size + len(data)
-        if self._area is None:
-            if end <= LONG_BYTES or self._most <= AREA_BYTES:
-                self._short += data
-                self.size = end
-                return
-            self._area = memoryview(Area(self._most, self._steps))
-            self._area[: self.size] = self._short
+        if self._area is None and (area := self._room(end)) is not None:
+            area[: self.size] = self._short
             self._short = bytearray()
-        self._area[self.size : end] = data
+            self._area = area
+        if self._area is None:
+            self._short += data
+        else:
+            self._area[self.size : end] = data
         self.size = end
+
+    def _room(self, end: int) -> memoryview | None:
+        """Where it moves to now that it ends there; None: it stays."""
+        if self._most > AREA_BYTES:
+            return memoryview(Area(self._most, self._steps)) if end > LONG_BYTES else None
+        return self._slabs.lend(self._most) if self._slabs is not None and end > SLAB_BYTES else None
 
     def whole(self) -> bytearray | memoryview:
         """All that was added; nothing may be added after."""

@@ -202,7 +202,7 @@ class Connection(Outgoing):
         if head.length == CHUNKED:
             self._body = ChunkReader(listener.limits, steps)
         else:
-            self._body = LengthReader(head.length, steps)
+            self._body = LengthReader(head.length, steps, listener.slabs)
 
     def _set_body_deadline(self, have: int) -> None:
         limits = self._listener.limits

@@ -24,7 +24,7 @@ _FILE = click.Path(path_type=Path)
 @click.argument("file", type=_FILE)
 @click.option("-o", "--output", required=True, type=_FILE, help="Where to write the graph.")
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
-@click.option("--sample", type=_FILE, help="Real rows (.csv .json .npy .parquet) to prove the graph on.")
+@click.option("--sample", type=_FILE, help="Real rows for the proof: .csv .json .npy .parquet, pictures.")
 @asks
 @click.option("--trust", is_flag=True, help="Open an unsafe file even where this kernel cannot confine it.")
 @click.option("--open-seconds", default=180.0, show_default=True, help="How long a child may take.")

@@ -26,7 +26,7 @@ _FILE = click.Path(path_type=Path)
 
 @click.command()
 @click.argument("file", type=_FILE)
-@click.option("--sample", type=_FILE, help="Real rows (.csv .json .npy .parquet) to prove the model on.")
+@click.option("--sample", type=_FILE, help="Real rows for the proof: .csv .json .npy .parquet, pictures.")
 @click.option("--static", is_flag=True, help="Look only; do not open the file in a sandboxed child.")
 @click.option("--native", is_flag=True, help="Say what native serving would be.")
 @asks

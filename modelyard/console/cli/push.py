@@ -31,7 +31,7 @@ _FILE = click.Path(path_type=Path)
 @click.argument("file", type=_FILE)
 @click.option("--name", help="The model's name; from the file's name when left out.")
 @click.option("--note", default="", help="What this version is, in words.")
-@click.option("--sample", type=_FILE, help="Real rows (.csv .json .npy .parquet) to prove the model on.")
+@click.option("--sample", type=_FILE, help="Real rows for the proof: .csv .json .npy .parquet, pictures.")
 @click.option("--native", is_flag=True, help="Keep the original for a model host; do not convert it.")
 @asks
 @click.option("--trust", is_flag=True, help="Open an unsafe file even where this kernel cannot confine it.")

@@ -37,7 +37,7 @@ _PARTS: Table[type[Serving]] = Table({"serving": "modelyard.control.serving:Serv
 @click.argument("file", type=_FILE)
 @click.option("--name", help="The model's name; from the file's name when left out.")
 @listening_options
-@click.option("--sample", type=_FILE, help="Real rows (.csv .json .npy .parquet) to prove the model on.")
+@click.option("--sample", type=_FILE, help="Real rows for the proof: .csv .json .npy .parquet, pictures.")
 @click.option("--native", is_flag=True, help="Serve the original in a model host; do not convert it.")
 @asks
 @click.option("--trust", is_flag=True, help="Open an unsafe file even where this kernel cannot confine it.")
