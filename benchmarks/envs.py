@@ -70,6 +70,16 @@ def ready(name: str, folder: Path = ENVS, requirements: Path = REQUIREMENTS) -> 
     return made
 
 
+def add_this(made: Environment, root: Path) -> None:
+    """Install this repository into an environment, without what it needs: the pins have that.
+
+    Raises NotInstallable with pip's last error line.
+    """
+    if not any(made.site_packages.glob("modelyard-*.dist-info")):
+        quiet = ["--disable-pip-version-check", "--quiet", "--no-deps"]
+        _run([str(made.python), "-m", "pip", "install", *quiet, "--editable", str(root)])
+
+
 def versions(made: Environment, packages: list[str]) -> dict[str, str]:
     """The installed versions of `packages`; those that are absent are left out."""
     code = (

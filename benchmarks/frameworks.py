@@ -52,7 +52,7 @@ def python_of(kind: Kind) -> str:
     if kind.env is None:
         return sys.executable
     made = envs.ready(kind.env)
-    (made.site_packages / "modelyard-bench.pth").write_text(f"{ROOT}\n")
+    envs.add_this(made, ROOT)
     return str(made.python)
 
 

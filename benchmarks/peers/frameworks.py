@@ -91,7 +91,14 @@ def _make_catboost(path):
     import catboost
 
     x, y = table()
-    model = catboost.CatBoostClassifier(iterations=100, depth=6, thread_count=1, random_seed=7, verbose=False)
+    model = catboost.CatBoostClassifier(
+        iterations=100,
+        depth=6,
+        thread_count=1,
+        random_seed=7,
+        verbose=False,
+        allow_writing_files=False,
+    )
     model.fit(x, y)
     model.save_model(path)
 

@@ -61,6 +61,9 @@ class Channel:
         self._memory = memory
         self._half = half_bytes
         self._reader = FrameReader()
+        self._polls = {event: select.poll() for event in (select.POLLIN, select.POLLOUT)}
+        for event, poll in self._polls.items():
+            poll.register(end, event)
 
     def prepare(self, head: Head, arrays: Sequence[Array]) -> memoryview:
         """Lay a frame out: large arrays are copied into the memory file, the rest is what ``send`` sends.
@@ -79,6 +82,8 @@ class Channel:
         if size > INLINE_BYTES:
             for block, part in zip(blocks, parts, strict=True):
                 self._write_memory(part, block.at)
+        elif len(blocks) == 1:
+            inline = bytes(parts[0])
         else:
             room = bytearray(size)
             for block, part in zip(blocks, parts, strict=True):
@@ -171,7 +176,5 @@ class Channel:
                 raise Late
         if self._end.fileno() < 0:
             raise Closed
-        poll = select.poll()
-        poll.register(self._end, event)
-        if not poll.poll(left):
+        if not self._polls[event].poll(left):
             raise Late

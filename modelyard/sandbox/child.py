@@ -159,15 +159,26 @@ class Child:
             TooLarge: the arrays do not fit ``policy.channel_bytes``.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        with self._turn_by(deadline, timeout_s):
-            self._await_ready(deadline, timeout_s)
+        # On the road of every batch of a model host: no context managers, which are generators to go on with.
+        if not self._turn.acquire(blocking=False):
+            self._take_turn(deadline, timeout_s)
+        try:
+            if not self._ready:
+                self._await_ready(deadline, timeout_s)
             if not self.alive:
                 raise ChildFailed(f"the sandboxed child failed: {self._watch.reason}")
             self._calls += 1
             frame = self._channel.prepare(Head("call", self._calls, verb, values or {}), arrays)
-            with self._failing(timeout_s):
+            try:
                 self._channel.send(frame, deadline)
                 return self._answer(deadline, on_progress)
+            except ModelyardError:
+                raise
+            except BaseException as error:  # noqa: BLE001 (``_end`` raises what it does not know)
+                self._end(error, timeout_s)
+        finally:
+            self._turn.release()
+        raise self._failed()
 
     def kill(self) -> None:
         """End the process without waiting for it; a call in flight raises ``ChildFailed``."""
@@ -182,55 +193,60 @@ class Child:
 
     @contextmanager
     def _turn_by(self, deadline: float | None, timeout_s: float | None) -> Iterator[None]:
-        left = -1.0 if deadline is None else max(deadline - time.monotonic(), 0.0)
-        if not self._turn.acquire(timeout=left):
-            raise ChildFailed(
-                f"the sandboxed child was busy with another call for {timeout_s:g} s; try again"
-            )
+        self._take_turn(deadline, timeout_s)
         try:
             yield
         finally:
             self._turn.release()
 
-    @contextmanager
-    def _failing(self, timeout_s: float | None) -> Iterator[None]:
-        """Turns every way of not answering into one line; the child is over after each of them."""
-        try:
-            yield
-        except Late:
+    def _take_turn(self, deadline: float | None, timeout_s: float | None) -> None:
+        left = -1.0 if deadline is None else max(deadline - time.monotonic(), 0.0)
+        if not self._turn.acquire(timeout=left):
+            raise ChildFailed(
+                f"the sandboxed child was busy with another call for {timeout_s:g} s; try again"
+            )
+
+    def _end(self, error: BaseException, timeout_s: float | None) -> None:
+        """One of the ways of not answering, of which the child does not come back; others are raised on."""
+        if isinstance(error, Late):
             self._watch.kill(f"it did not answer within {timeout_s:g} s")
-        except Garbage as error:
+        elif isinstance(error, Garbage):
             self._watch.kill(f"it answered garbage: {error}")
-        except Closed:
+        elif isinstance(error, Closed):
             # Dead already, or alive with its channel closed: then it ends here.
             if not self._watch.ended.wait(1.0):
                 self._watch.kill("it closed its channel")
-        except ModelyardError:
-            raise
-        except BaseException:
+        else:
             # Ctrl-C, or a listener that raised: what is left of the answer would be taken for the next one.
             self._watch.kill("its call was abandoned")
-            raise
-        else:
-            return
+            raise error
+
+    def _failed(self) -> ChildFailed:
         # Killed, it ends in milliseconds; but one that waits for a dead disk must not make us wait too.
         self._watch.ended.wait(5.0)
-        raise ChildFailed(f"the sandboxed child failed: {self._watch.reason}")
+        return ChildFailed(f"the sandboxed child failed: {self._watch.reason}")
 
     def _await_ready(self, deadline: float | None, timeout_s: float | None) -> None:
         if self._ready:
             return
         if self._channel.closed:
             raise ChildFailed(f"the sandboxed child failed: {self._watch.reason}")
-        with self._failing(timeout_s):
+        try:
             head, _ = self._channel.receive(deadline)
             if head.kind == "failure":
                 self._watch.kill("it could not start")
                 raise _as_error(head, self._policy, starting=True)
             if head.kind != "ready":
                 raise Garbage("an answer before it was asked")
+        except ModelyardError:
+            raise
+        except BaseException as error:  # noqa: BLE001 (``_end`` raises what it does not know)
+            self._end(error, timeout_s)
+        else:
             self._confinement = _line(head.verb, 200)
             self._ready = True
+            return
+        raise self._failed()
 
     def _answer(self, deadline: float | None, on_progress: Listener | None) -> Reply:
         for _ in range(_PROGRESS_FRAMES):

@@ -131,13 +131,14 @@ def _load(target: str) -> Mapping[str, Handler]:
 
 
 def _serve(channel: _Channel, handlers: Mapping[str, Handler]) -> NoReturn:
+    number = 0
+
+    def tell(text: str, fraction: float | None) -> None:
+        channel.send(Head("progress", number, str(text)[:200], {"fraction": fraction}))
+
     while True:
         head, arrays = channel.receive()
         number = head.id
-
-        def tell(text: str, fraction: float | None, number: int = number) -> None:
-            channel.send(Head("progress", number, str(text)[:200], {"fraction": fraction}))
-
         listen(tell)
         answer: Sequence[Array] = ()
         try:
