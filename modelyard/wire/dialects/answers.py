@@ -226,6 +226,15 @@ def _whole(reply: InferReply, texts: list[bytes], before: bytes, after: bytes) -
     return before + b"{" + b",".join(to_json(s.name) + b":" + text for s, text in named) + b"}" + after
 
 
+def quick_output(reply: InferReply, name: str | None, *, bare: bool) -> bytes | None:
+    """One output of a few rows, as ``encode_rows`` of ``only_output`` writes it; None: go that way."""
+    for array, spec in zip(reply.outputs, reply.signature.outputs, strict=True):
+        if spec.name == name and array.ndim and array.size <= STEP_ITEMS:
+            short = array.reshape(-1) if array.ndim == 2 and array.shape[1] == 1 else array
+            return write_array(short, spec, bare=bare)
+    return None
+
+
 def only_output(reply: InferReply, name: str | None) -> InferReply:
     """The reply with one output; as it is when there is no such output."""
     for at, spec in enumerate(reply.signature.outputs):

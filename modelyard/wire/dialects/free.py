@@ -14,7 +14,7 @@ from msgspec.json import encode as to_json
 
 from modelyard.core.errors import BadInput, BadRequest, Unsupported, UnsupportedMedia
 from modelyard.wire.binary import to_objects
-from modelyard.wire.dialects.answers import encode_rows, only_output, write_array
+from modelyard.wire.dialects.answers import encode_rows, only_output, quick_output, write_array
 from modelyard.wire.dialects.bodies import CSV_TYPES, is_json, media_of, parse_json
 from modelyard.wire.dialects.csv_rows import read_headless
 from modelyard.wire.dialects.multipart import FORM, first_part
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 
 NPY = "application/x-npy"
+_QUICK = ("application/json", "")
+"""What short rows of numbers come as; whatever else is looked at with care."""
 
 
 class Free:
@@ -71,6 +73,10 @@ class Free:
         Raises:
             CallerError: not a request that this model takes.
         """
+        if self._content_type in _QUICK and signature.inputs[0].dtype.size and len(body) <= limits.step_bytes:
+            quick = read_quick(body, signature)
+            if quick is not None:
+                return request_of(signature, [quick])
         media = media_of(self._content_type)
         if media == FORM:
             body, kind = first_part(body, self._content_type)
@@ -99,10 +105,6 @@ class Free:
             if type(value) is dict:
                 value = value.get("instances", [value])
             return request_of(signature, read_rows(value, signature, limits))
-        if len(body) <= limits.step_bytes:
-            quick = read_quick(body, signature)
-            if quick is not None:
-                return request_of(signature, [quick])
         return requests_of(decode_plain(body, "application/json", signature, limits))
 
     def _csv(
@@ -125,6 +127,10 @@ class Free:
             self._kind = _kind_of(said)
             return bytes(said)
         before, after = (b"", b"") if self._bare else (b'{"predictions":', b"}")
+        if reply.signature.batched:
+            quick = quick_output(reply, reply.signature.label, bare=self._bare)
+            if quick is not None:
+                return before + quick + after
         chosen = only_output(reply, reply.signature.label)
         if not reply.signature.batched:
             found = {
