@@ -51,6 +51,7 @@ class Members:
 
     def __init__(self, names: Sequence[str], beside: Mapping[str, Any] | None = None) -> None:
         self._names = tuple(names)
+        self._starts = [(name, b'{"%b":' % name.encode()) for name in self._names]
         self._beside = dict(beside or {})
         self._decoders: dict[tuple[str, int], Decoder[Any]] = {}
 
@@ -61,6 +62,11 @@ class Members:
         if len(signature.inputs) != 1 or form not in _LISTS:
             return None
         text = body if type(body) is bytes else bytes(body)
+        for name, start in self._starts:
+            if text.startswith(start) and text.endswith(b"}"):
+                alone = _alone(text[len(start) : -1], form, spec)
+                if alone is not None:
+                    return name, alone
         if not text.isascii():  # members that are not looked at are text as well
             return None
         decoder = self._decoders.get(form) or self._decoder(form)
@@ -85,6 +91,14 @@ class Members:
         fields += [(name, kind | UnsetType, UNSET) for name, kind in self._beside.items()]
         made = self._decoders[form] = Decoder(defstruct("Body", fields, gc=False))
         return made
+
+
+def _alone(text: bytes, form: tuple[str, int], spec: TensorSpec) -> Array | None:
+    """The rows of the only member of an object: what stands between its colon and the brace is one value."""
+    try:
+        return _array(_LISTS[form].decode(text), spec, form[1])
+    except _WRONG:
+        return None
 
 
 def read_bare(body: Buffer, signature: Signature) -> Array | None:
