@@ -183,7 +183,7 @@ def _workers(results: Results) -> Iterator[Claim]:
         (one["model"], one["workers"]): one["rate"]["median"]
         for one in results.get("workers", {}).get("cells", ())
     }
-    for model, words in (("iris", "beside the load"), ("heavy", "with next to no load")):
+    for model, words in (("iris", "beside the load"), ("middling", "with next to no load")):
         times = ratio(rates.get((model, 2)), rates.get((model, 1)))
         yield _at_least(f"{model}: two workers on two cores, {words}, at least 1.6x one on one", times, 1.6)
 

@@ -54,7 +54,7 @@ HEADINGS = {
     "workers": (
         "One worker and two",
         "`modelyard up` with 32 connections for each worker. One worker has the server's core; two have both "
-        "cores, and the load shares one of them: with the heavy model it takes next to nothing.",
+        "cores, and the load shares one of them: with the middling model it takes next to nothing.",
     ),
     "registry": (
         "A large registry",

@@ -1,6 +1,6 @@
 """One worker and two: how far a second process carries on a machine with two cores.
 
-The load needs a core too: two workers on both cores share one with it. With a heavy model it takes next to
+The load needs a core too: two workers on both cores share one with it. With a middling model it takes next to
 nothing. Every worker gets as many connections, so that batches are equally large.
 """
 
@@ -23,10 +23,10 @@ CONNECTIONS = 32
 
 
 def run(plan: Plan) -> Data:
-    """Requests a second of one worker on one core and of two on both, for a small and a heavy model."""
+    """Requests a second of one worker on one core and of two on both, for a small and a middling model."""
     both = {plan.cores.server, plan.cores.load}
     cells = []
-    for model, kind in ((models.iris(), "json"), (models.heavy(), "binary")):
+    for model, kind in ((models.iris(), "json"), (models.middling(), "binary")):
         with yards.home() as folder:
             _release(model, folder)
             for workers, cores in ((1, {plan.cores.server}), (2, both)):
