@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modelyard.compiler.graph import parse, text
+from modelyard.compiler.graph import TENSOR_KINDS, parse, text
 from modelyard.core.errors import NotConvertible
+from modelyard.core.tensor import DTYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from modelyard.compiler.graph import Graph
 
 _INT64 = 7
-_WIDTHS = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 16: 2}
+_BFLOAT16 = 16
+_WIDTHS = {_BFLOAT16: 2} | {code: DTYPES[name].size or 1 for code, name in TENSOR_KINDS.items()}
 """TensorProto.DataType -> bytes of an element; others count as one."""
 _SHAPES = 64
 """More sizes than this are no shape; they are not read."""

@@ -8,8 +8,11 @@ import lzma
 import zlib
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from modelyard.core.errors import CorruptFile
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 _CHUNK = 64 << 10
 _OUT = 1 << 20
@@ -62,6 +65,19 @@ def peek(stream: BinaryIO, method: str, most: int) -> bytes | None:
     except (zlib.error, lzma.LZMAError, OSError, ValueError, EOFError, MemoryError):
         return out.getvalue() or None
     return out.getvalue() or None
+
+
+def check_end(path: Path) -> None:
+    """Refuse a compressed file whose end is missing, before anything is started for it.
+
+    Raises:
+        CorruptFile: it is, as far as ``is_cut`` tells.
+    """
+    with path.open("rb") as stream:
+        method = compression_of(stream.read(8))
+        stream.seek(0)
+        if method is not None and method != "lz4" and is_cut(stream, method):
+            raise CorruptFile(f"{path} is a {method} file whose end is missing or damaged; copy it again")
 
 
 def is_cut(stream: BinaryIO, method: str) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from modelyard.core.errors import NotConvertible
 from modelyard.core.profile import Profile
 from modelyard.core.signature import Signature
+from modelyard.formats.inflate import check_end
 from modelyard.formats.rows import typed
 from modelyard.sandbox.child import Child
 
@@ -131,6 +132,8 @@ class Original:
         if sniffed.format == "onnx":
             raise NotConvertible(f"{path} is ONNX already; it is served as it is")
         where = path.resolve()
+        if sniffed.format == "joblib":
+            check_end(path)
         values, arrays = open_values(
             where, sniffed, sample=sample, trusted_types=trusted_types, options=options
         )

@@ -22,7 +22,7 @@ from modelyard.core.errors import CorruptFile, MissingFile, UnknownFormat
 from modelyard.formats import foreign
 from modelyard.formats.boosters.marks import Damaged, recognise
 from modelyard.formats.containers import hub
-from modelyard.formats.inflate import compression_of, is_cut, peek
+from modelyard.formats.inflate import compression_of, peek
 from modelyard.formats.nets import marks
 from modelyard.formats.onnx_walk import NotProtobuf, looks_cut_off, outline
 from modelyard.formats.pickle_facts import WalkLimits
@@ -305,8 +305,5 @@ def _compressed(path: Path, stream: BinaryIO, head: bytes) -> Sniffed | None:
         raise CorruptFile(f"{path} is a damaged {method} file; copy it again")
     if not (start[:1] == b"\x80" and len(start) > 1 and start[1] <= 5):
         raise UnknownFormat(f"{path} is a {method} file without a pickle in it; {foreign.READ_HERE}")
-    stream.seek(0)
-    if is_cut(stream, method):
-        raise CorruptFile(f"{path} is a {method} file whose end is missing or damaged; copy it again")
     facts = walk_pickle(io.BytesIO(start), _SMALL)
     return Sniffed("joblib", f"joblib, protocol {facts.protocol}, compressed with {method}", False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import GeneratorType
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from modelyard.wire.dialects import torchserve_rpc as wire
 from modelyard.wire.dialects.free import Free
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from modelyard.core.request import InferReply
     from modelyard.serve.dataplane import DataPlane
     from modelyard.serve.grpc import GrpcCall
@@ -41,16 +44,29 @@ class PredictionExchange(RpcExchange):
 
     def send(self, reply: InferReply) -> None:
         """Encode, at once or step by step."""
+        self.encode(reply, self.call.respond, self.sent)
+
+    def encode(
+        self, reply: InferReply, put: Callable[[bytes], None], after: Callable[[], None] | None = None
+    ) -> None:
+        """Give the message to ``put``, at once or step by step, and in the latter case call ``after``."""
         encoded = self.codec.write(reply)
         if isinstance(encoded, GeneratorType):
-            self.work = self.plane.steps.run(encoded, self._encoded)
+            self.work = self.plane.steps.run(encoded, partial(self._encoded, put, after))
         else:
-            self.call.respond(wire.write_prediction(encoded))  # type: ignore[arg-type]
+            put(wire.write_prediction(encoded))  # type: ignore[arg-type]
 
-    def _encoded(self, encoded: bytes | None, error: Exception | None) -> None:
+    def _encoded(
+        self,
+        put: Callable[[bytes], None],
+        after: Callable[[], None] | None,
+        encoded: bytes | None,
+        error: Exception | None,
+    ) -> None:
         self.work = None
         if encoded is None:
             self.finish(step_finding(error or InternalError("nothing was encoded"), "encode"))
             return
-        self.call.respond(wire.write_prediction(encoded))
-        self.sent()
+        put(wire.write_prediction(encoded))
+        if after is not None:
+            after()

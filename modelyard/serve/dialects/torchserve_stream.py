@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from types import GeneratorType
 from typing import TYPE_CHECKING
 
-from modelyard.core.errors import BadRequest, InternalError, ModelyardError
-from modelyard.serve.dataplane import not_ready, step_finding
+from modelyard.core.errors import BadRequest, ModelyardError
+from modelyard.serve.dataplane import not_ready
 from modelyard.serve.dialects.torchserve import version_of
 from modelyard.serve.dialects.torchserve_exchange import PredictionExchange
 from modelyard.serve.grpc_call import GrpcCall
@@ -133,18 +132,7 @@ class StreamedPrediction(PredictionExchange, Streamed):
     def piece(self, reply: InferReply) -> None:
         """One message, a large one encoded in steps."""
         self.busy = True
-        encoded = self.codec.write(reply)
-        if isinstance(encoded, GeneratorType):
-            self.work = self.plane.steps.run(encoded, self._cut)
-        else:
-            self.stream.put(wire.write_prediction(encoded))  # type: ignore[arg-type]
-
-    def _cut(self, encoded: bytes | None, error: Exception | None) -> None:
-        self.work = None
-        if encoded is None:
-            self.finish(step_finding(error or InternalError("nothing was encoded"), "encode"))
-        else:
-            self.stream.put(wire.write_prediction(encoded))
+        self.encode(reply, self.stream.put)
 
     def end(self) -> None:
         """The status says it."""

@@ -243,20 +243,25 @@ def _whole(reply: InferReply, texts: list[bytes], before: bytes, after: bytes) -
 
 def quick_output(reply: InferReply, name: str | None, *, bare: bool) -> bytes | None:
     """One output of a few rows, as ``encode_rows`` of ``only_output`` writes it; None: go that way."""
-    for array, spec in zip(reply.outputs, reply.signature.outputs, strict=True):
-        if spec.name == name and array.ndim and array.size <= STEP_ITEMS:
-            short = array.reshape(-1) if array.ndim == 2 and array.shape[1] == 1 else array
-            return write_array(short, spec, bare=bare)
-    return None
+    found = _named(reply, name)
+    if found is None or not found[0].ndim or found[0].size > STEP_ITEMS:
+        return None
+    return write_array(*found, bare=bare)
 
 
 def only_output(reply: InferReply, name: str | None) -> InferReply:
     """The reply with one output; as it is when there is no such output."""
-    for at, spec in enumerate(reply.signature.outputs):
+    found = _named(reply, name)
+    if found is None:
+        return reply
+    array, spec = found
+    signature = type(reply.signature)(reply.signature.inputs, (spec,), reply.signature.batched)
+    return type(reply)(reply.model, reply.version, signature, (array,))
+
+
+def _named(reply: InferReply, name: str | None) -> tuple[Array, TensorSpec] | None:
+    """The output of this name, one of a single column flat."""
+    for array, spec in zip(reply.outputs, reply.signature.outputs, strict=True):
         if spec.name == name:
-            signature = type(reply.signature)(reply.signature.inputs, (spec,), reply.signature.batched)
-            array = reply.outputs[at]
-            if array.ndim == 2 and array.shape[1] == 1:
-                array = array.reshape(-1)
-            return type(reply)(reply.model, reply.version, signature, (array,))
-    return reply
+            return (array.reshape(-1) if array.ndim == 2 and array.shape[1] == 1 else array), spec
+    return None
