@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modelyard.control.serve_words import Ready
-    from modelyard.serve.dataplane import Slot
     from modelyard.serve.link import Actual
     from modelyard.serve.options import ServeOptions
+    from modelyard.serve.routes import Slot
 
 _LINE_BYTES = 16 << 20
 

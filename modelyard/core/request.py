@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from msgspec import Struct
 
+if TYPE_CHECKING:
     from modelyard.core.shared import Place, Span
     from modelyard.core.signature import Signature
     from modelyard.core.tensor import Array
 
 
-@dataclass(slots=True)
-class WantedOutput:
+class WantedOutput(Struct):
     """One output that the caller asked for.
 
     Args:
@@ -30,8 +29,26 @@ class WantedOutput:
     place: Place | Span | None = None
 
 
-@dataclass(slots=True)
-class InferRequest:
+class Bound:
+    """What was found when requests of one form were bound to a signature before.
+
+    Args:
+        state: their protocol, and what its reader keeps of each of them for the answer.
+
+    Attributes:
+        signature: which one; None: none yet.
+        rows: how many each of them brings.
+    """
+
+    __slots__ = ("rows", "signature", "state")
+
+    def __init__(self, state: tuple[str, Hashable]) -> None:
+        self.signature: Signature | None = None
+        self.rows = 0
+        self.state = state
+
+
+class InferRequest(Struct):
     """One decoded call; ``names[i]`` belongs to ``arrays[i]``.
 
     Args:
@@ -44,6 +61,7 @@ class InferRequest:
         timeout_s: how long the caller will wait; None is the server's own limit.
         parameters: what else the request carried (already without the reserved keys).
         key: what the caller wants to be sticky by, where several versions share the traffic.
+        bound: of requests like it in all but the numbers of their one input; None: it is like no other.
     """
 
     names: list[str]
@@ -55,10 +73,27 @@ class InferRequest:
     timeout_s: float | None = None
     parameters: Mapping[str, Any] | None = None
     key: bytes | None = None
+    bound: Bound | None = None
 
 
-@dataclass(slots=True)
-class InferReply:
+class Together:
+    """What one run gave to several requests of one row each, in the order of the rows.
+
+    Attributes:
+        outputs: of all of them.
+        columns: by output, what its elements are as text in each row; empty: they cannot be said.
+        texts: by protocol, the whole answer to each row; empty: they must be written one by one.
+    """
+
+    __slots__ = ("columns", "outputs", "texts")
+
+    def __init__(self, outputs: tuple[Array, ...]) -> None:
+        self.outputs = outputs
+        self.columns: dict[int, list[bytes]] = {}
+        self.texts: dict[Hashable, list[bytes]] = {}
+
+
+class InferReply(Struct):
     """One answer, in the order of ``signature.outputs`` (all of them; codecs pick the wanted ones)."""
 
     model: str

@@ -274,7 +274,7 @@ class Batcher:
         held = self._hold.started(now, len(batch) + self._queue.waiting)
         self._bell = 0.0
         rows = sum([job.rows for job in batch])
-        if self._placement.on_loop(rows, self._times):
+        if self._placement.on_loop(rows, self._times, len(batch)):
             self._finish(batch, rows, held, execute(self._runner, batch, self._batched, self._clock))
             return
         run = Run(batch, now)
@@ -302,7 +302,7 @@ class Batcher:
         guilty: list[Job] = []
         if outcome.error is None:
             oldest = min([job.arrived for job in batch])
-            self._times.note(rows, outcome.seconds)
+            self._times.note(rows, outcome.seconds, self._placement.aside_s(len(batch)))
             self._placement.learn(self._times)
             self._apart.succeeded()
             self._observer.batch(len(batch), rows, outcome.started - oldest, outcome.seconds)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from modelyard.core.errors import ModelyardError
+    from modelyard.core.request import Together
     from modelyard.core.tensor import Array
 
     Reply: TypeAlias = Callable[[tuple[Array, ...] | None, ModelyardError | None], None]
@@ -28,9 +29,15 @@ class Job:
         reply: called on the loop, once at most: with outputs, or with an error. Never after ``cancel``.
         priority: 0 is normal, 1 is urgent, -1 waits behind all other.
         deadline: monotonic seconds after which nobody wants the answer; None is never.
+
+    Attributes:
+        together: the outputs of the run that answered it, when that had one row of each of several jobs.
+        row: which of these rows is this job's.
     """
 
-    __slots__ = ("arrived", "deadline", "inputs", "priority", "reply", "rows", "shapes", "state")
+    __slots__ = (
+        "arrived", "deadline", "inputs", "priority", "reply", "row", "rows", "shapes", "state", "together",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -48,3 +55,5 @@ class Job:
         self.arrived = 0.0
         self.shapes: Shapes = ()
         self.state = NEW
+        self.together: Together | None = None
+        self.row = 0

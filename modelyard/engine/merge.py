@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from modelyard.core.errors import ModelFailed
+from modelyard.core.request import Together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +64,9 @@ def split(jobs: Sequence[Job], outputs: tuple[Array, ...], batched: bool = True)
     if len(jobs) == 1:
         return [outputs]
     if total == len(jobs) and 0 not in sizes:
+        together = Together(outputs)
+        for row, job in enumerate(jobs):
+            job.together, job.row = together, row
         # One row each: iterating over a reshaped array makes the views faster than slicing it.
         return list(zip(*[output.reshape(total, 1, *output.shape[1:]) for output in outputs], strict=True))
     answers: list[tuple[Array, ...]] = []

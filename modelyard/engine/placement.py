@@ -3,6 +3,10 @@
 Handing a 10 us model to a thread halves its throughput; running a 10 ms model on the loop stops the server.
 What counts is the usual time, not the average: on a busy machine the clock also counts the work of others,
 and a quick model that was sent to the thread for that would wait there for the interpreter's lock.
+
+And it counts against what the loop has to do besides. While a batch of 64 requests runs in the thread, the
+loop could read and write others; but it spends two milliseconds on these 64 anyway, and a run of a quarter of
+one would gain less than the hand-over and the fight for the interpreter's lock cost: half of the throughput.
 """
 
 from __future__ import annotations
@@ -16,6 +20,8 @@ BACK_INLINE = 0.66
 """A model returns to the loop when it takes less than this part of the line that it crossed."""
 GIANT = 2.0
 """A batch expected to take this many times the line runs in the thread, however quick the model is."""
+ASIDE_S = 10e-6
+"""What each request of a batch adds to the line: less than half of what the loop spends on it, seconds."""
 PROBE_EVERY = 64
 PROBE_WITHIN = 4.0
 """A model within this many times the line runs on the loop once in a while: in a thread its clock also
@@ -27,7 +33,7 @@ class Placement:
 
     Args:
         allowed: the runner may run on the loop at all.
-        line_s: batches shorter than this belong on the loop.
+        line_s: batches of one request shorter than this belong on the loop.
     """
 
     __slots__ = ("_allowed", "_line_s", "_since_probe", "inline")
@@ -43,11 +49,16 @@ class Placement:
         line = self._line_s if self.inline else BACK_INLINE * self._line_s
         self.inline = self._allowed and times.count > 0 and times.usual_s < line
 
-    def on_loop(self, rows: int, times: RunTimes) -> bool:
+    @staticmethod
+    def aside_s(requests: int) -> float:
+        """What of the time of a batch does not count, because there were so many requests in it."""
+        return ASIDE_S * (requests - 1)
+
+    def on_loop(self, rows: int, times: RunTimes, requests: int = 1) -> bool:
         """Whether a batch of ``rows`` runs on the loop."""
         if not self._allowed or not times.count:
             return False
-        expected = times.guess(rows)
+        expected = times.guess(rows) - self.aside_s(requests)
         if self.inline:
             return expected < GIANT * self._line_s
         self._since_probe += 1

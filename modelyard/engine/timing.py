@@ -15,6 +15,10 @@ _DRIFT = 0.01
 """How far one run moves what is usual: three times as far down as up, so that it rests at one in four."""
 
 
+_LEAST_S = 1e-6
+"""What a run counts for at the least."""
+
+
 class RunTimes:
     """Averages of run time by rows.
 
@@ -36,8 +40,8 @@ class RunTimes:
         self.count = 0
         """Ordinary batches that ran."""
 
-    def note(self, rows: int, seconds: float) -> None:
-        """A batch of ``rows`` took ``seconds``."""
+    def note(self, rows: int, seconds: float, aside_s: float = 0.0) -> None:
+        """A batch of ``rows`` took ``seconds``, of which ``aside_s`` do not count in ``usual_s``."""
         rows = rows or 1
         at = min(rows.bit_length() - 1, _BUCKETS - 1)
         seen = self._counts[at] = self._counts[at] + 1
@@ -51,6 +55,7 @@ class RunTimes:
             return
         self.count += 1
         self.average_s += (_WEIGHT if self.count >= 10 else 1 / self.count) * (seconds - self.average_s)
+        seconds = max(seconds - aside_s, _LEAST_S)
         if self.count <= _FIRST:
             self.usual_s = min(self.usual_s or seconds, seconds)
         else:

@@ -30,6 +30,7 @@ class ModelCounters:
     """
 
     __slots__ = (
+        "_failed",
         "batch_rows",
         "copies",
         "copies_bytes",
@@ -39,7 +40,6 @@ class ModelCounters:
         "last_at",
         "model",
         "queue",
-        "requests",
         "rows",
         "run",
         "run_s",
@@ -51,7 +51,7 @@ class ModelCounters:
     def __init__(self, model: str, version: str) -> None:
         self.model = model
         self.version = version
-        self.requests: dict[tuple[str, str], int] = defaultdict(int)
+        self._failed: dict[tuple[str, str], int] = defaultdict(int)
         self.rows = 0
         self.seconds = {"http": Histogram(LATENCY_BOUNDS_S), "grpc": Histogram(LATENCY_BOUNDS_S)}
         self.batch_rows = Histogram(ROWS_BOUNDS)
@@ -68,14 +68,30 @@ class ModelCounters:
 
     def request(self, surface: str, code: str, seconds: float, rows: int) -> None:
         """Count one request; see ``Observer``."""
-        self.requests[surface, code] += 1
         self.rows += rows
         seen = self.seconds[surface]
         # Histogram.add, written out: this runs once a request.
         seen.counts[bisect_left(LATENCY_BOUNDS_S, seconds)] += 1
         seen.total += seconds
         if code != "ok":
+            self._failed[surface, code] += 1
             self.failed_s += seconds
+
+    @property
+    def ended(self) -> int:
+        """How many requests ended."""
+        return sum([sum(seen.counts) for seen in self.seconds.values()])
+
+    @property
+    def requests(self) -> dict[tuple[str, str], int]:
+        """How many requests ended, by surface and code; those that ended well are not counted twice."""
+        found = dict(self._failed)
+        for surface, seen in self.seconds.items():
+            failed = sum(count for (at, _), count in self._failed.items() if at == surface)
+            answered = sum(seen.counts) - failed
+            if answered:
+                found[surface, "ok"] = answered
+        return found
 
     def batch(self, requests: int, rows: int, queue_s: float, run_s: float) -> None:  # noqa: ARG002 - the protocol's argument
         """Count one batch; see ``Observer``."""

@@ -29,9 +29,9 @@ from modelyard.store.cache import TOUCH_S, touch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from modelyard.serve.dataplane import Slot
     from modelyard.serve.link import Desired, WantedModel
     from modelyard.serve.local_copy import Means
+    from modelyard.serve.routes import Slot
 
     Publish = Callable[[tuple[Slot, ...], Mapping[str, Split | None], tuple[tuple[str, str], ...]], None]
 
@@ -122,7 +122,7 @@ class Copies:
     def unloaded(self) -> list[ModelCounters]:
         """Counts of versions that are wanted and not here now: their sums go on."""
         here = {(copy.model, copy.version.number) for copy in self._all() if copy.routed}
-        return [counters for key, counters in self._counters.items() if key not in here and counters.requests]
+        return [counters for key, counters in self._counters.items() if key not in here and counters.ended]
 
     @property
     def settled(self) -> bool:

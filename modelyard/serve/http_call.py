@@ -68,9 +68,9 @@ class HttpCall:
         self.on_cancel = None
         head = self.head
         answers = connection.answers
-        if head.keep and head.minor and not connection.last and status == 200 and type(body) is bytes:
+        if head.plain and not connection.last and status == 200 and type(body) is bytes:
             start = answers.ok_json if content_type is JSON else answers.start(status, content_type)
-            if len(body) < 16384 and head.method != b"HEAD":
+            if len(body) < 16384:
                 connection.settle(self, b"%b%d\r\n%b\r\n%b" % (start, len(body), extra, body))
                 return
         else:

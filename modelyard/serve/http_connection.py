@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 from modelyard.serve.http_answer import CONTINUE
 from modelyard.serve.http_body import ChunkReader, LengthReader
 from modelyard.serve.http_call import HttpCall
-from modelyard.serve.http_head import CHUNKED, NO_HEAD, check_start
+from modelyard.serve.http_head import CHUNKED, LARGE_BYTES, NO_HEAD, check_start
 from modelyard.serve.http_inflate import Inflation
 from modelyard.serve.http_limits import Refused
 from modelyard.serve.http_outgoing import BODY, DEAF, HEAD, Outgoing, answer_refusal, no_room
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("modelyard.serve")
 
-# A body above this size is answered before the next request of its connection is read: pipelining is for
-# small requests, and 128 large ones would be one client's hold on everybody's memory.
-_LARGE_BYTES = 64 << 10
 # Requests of one connection that are handled before others have their turn; a spell of chunks counts as
 # several, because it costs as much. A read of
 # more than a few ends the turn too: libuv reads a busy socket up to 32 times before it looks at the next.
@@ -71,7 +68,13 @@ class Connection(Outgoing):
             head = self._head
             if len(data) == head.whole and data.startswith(head.raw):
                 self._neutral = False
-                self._dispatch(head, data[head.size :], head.length)
+                length = head.length
+                if head.plain and self._budget.held + length <= self._budget.total:
+                    self._budget.held += length
+                    self._first = call = HttpCall(self, head, data[head.size :], length)
+                    self._hand_over(call)
+                else:
+                    self._dispatch(head, data[head.size :], length)
                 return
             self._neutral = False
         self._read(data)
@@ -247,7 +250,7 @@ class Connection(Outgoing):
         else:
             self._queue(call)
         self._started = 0.0
-        if not head.keep or held > _LARGE_BYTES:
+        if not head.keep or held > LARGE_BYTES:
             self._hold = True
             if not head.keep:
                 self._mode = DEAF

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from modelyard.serve.http_limits import HttpLimits
 
 CHUNKED = -1
+LARGE_BYTES = 64 << 10
+"""A body above this size is answered before the next request of its connection is read: pipelining is for
+small requests, and 128 large ones would be one client's hold on everybody's memory."""
 
 _WHITELIST = re.compile(
     rb"([A-Z]{1,20}+) ([\x21\x22\x24-\x7e]++) HTTP/([0-9])\.([0-9])\r\n"
@@ -61,6 +64,7 @@ class Head:
         keep: the connection stays open after the answer.
         waits: the client waits for "100 Continue".
         coding: b"", b"gzip" or b"deflate".
+        plain: nothing of the above is unusual, and the body is short: others may follow without waiting.
     """
 
     raw: bytes
@@ -75,9 +79,10 @@ class Head:
     keep: bool
     waits: bool
     coding: bytes
+    plain: bool
 
 
-NO_HEAD = Head(b"", 0, b"", b"", b"", {}, 0, -1, 1, keep=False, waits=False, coding=b"")
+NO_HEAD = Head(b"", 0, b"", b"", b"", {}, 0, -1, 1, keep=False, waits=False, coding=b"", plain=False)
 
 
 class _Lines:
@@ -134,7 +139,8 @@ def parse_head(raw: bytes, limits: HttpLimits) -> Head:
     simple = length >= 0 and not waits and not coding
     size = len(raw)
     whole = size + length if simple else -1
-    return Head(raw, size, method, path, query, headers, length, whole, minor, keep, waits, coding)
+    plain = simple and keep and minor == 1 and length <= LARGE_BYTES and method != b"HEAD"
+    return Head(raw, size, method, path, query, headers, length, whole, minor, keep, waits, coding, plain)
 
 
 def check_start(data: bytes | bytearray, at: int, end: int, limits: HttpLimits) -> None:

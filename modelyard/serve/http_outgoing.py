@@ -76,6 +76,15 @@ class Outgoing(asyncio.Protocol):
             call.answer = answer
             return
         later = self._later
+        transport = self._transport
+        if type(answer) is bytes and transport is not None and call.head.plain and self._quiet():
+            # The only call of a connection on which nothing else happens.
+            transport.write(answer)
+            self._first = None
+            if not self._stuck:
+                self._neutral = True
+                self.deadline = self._listener.idle_at
+            return
         self._write(answer)
         while later:
             call = later.popleft()
@@ -97,6 +106,18 @@ class Outgoing(asyncio.Protocol):
             self._resume()
         else:
             self._rested()
+
+    def _quiet(self) -> bool:
+        """Whether nothing is to be done after an answer but to wait for the next request."""
+        return not (
+            self._later
+            or self._mode
+            or self._hold
+            or self.last
+            or self._paused
+            or self._rest
+            or self._parsing
+        )
 
     def _write(self, answer: Pieces) -> None:
         transport = self._transport

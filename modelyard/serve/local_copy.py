@@ -18,9 +18,9 @@ from modelyard.core.errors import InternalError, ModelFailed, ModelyardError, Ov
 from modelyard.core.lifecycle import RESIDENCE
 from modelyard.engine.streams import open_batcher
 from modelyard.serve.aside import aside
-from modelyard.serve.dataplane import Slot
 from modelyard.serve.link import Copy
 from modelyard.serve.memory import resident_bytes
+from modelyard.serve.routes import Slot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,7 +138,7 @@ class LocalCopy:
         """Note whether it was used since the last look, and let the thread of an idle one go."""
         if self.slot is None:
             return
-        seen = sum(self._counters.requests.values())
+        seen = self._counters.ended
         if seen != self._seen or self.in_use:
             self._seen = seen
             self.used_s = now

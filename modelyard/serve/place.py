@@ -15,9 +15,9 @@ from modelyard.serve.local_copy import key_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from modelyard.serve.dataplane import Slot
     from modelyard.serve.link import WantedModel, WantedSplit
     from modelyard.serve.local_copy import LocalCopy
+    from modelyard.serve.routes import Slot
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,14 @@ from urllib.parse import unquote_to_bytes
 
 from modelyard.core.errors import InternalError, MethodNotAllowed, ModelyardError, RouteNotFound
 from modelyard.monitor.exposition import CONTENT_TYPE
-from modelyard.serve.dataplane import Route, Slot, not_ready, step_finding
+from modelyard.serve.dataplane import not_ready
 from modelyard.serve.dialects.claims import claim
+from modelyard.serve.exchange import step_finding
 from modelyard.serve.http_answer import JSON
 from modelyard.serve.lookup import Lookup
 from modelyard.serve.repository import Repository
 from modelyard.serve.rest_exchange import PlainExchange, V2Exchange, respond_error
+from modelyard.serve.routes import Route, Slot
 from modelyard.wire import rest, triton
 
 if TYPE_CHECKING:

@@ -4,83 +4,71 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modelyard.core.errors import BadRequest, InternalError, ModelyardError
-from modelyard.serve.dataplane import Exchange, Route, step_finding
+from modelyard.core.errors import BadRequest, ModelyardError
 from modelyard.serve.http_answer import JSON
+from modelyard.serve.http_exchange import HttpExchange
 from modelyard.serve.status import public_message, status_of
 from modelyard.wire import plain, rest
+from modelyard.wire.plain_reply import encode_predictions
 
 if TYPE_CHECKING:
-    from modelyard.core.request import InferReply
+    from collections.abc import Generator
+
+    from modelyard.core.request import InferReply, InferRequest
     from modelyard.serve.dataplane import DataPlane
     from modelyard.serve.http import HttpCall
+    from modelyard.serve.routes import Route, Slot
+    from modelyard.wire.binary import Buffer
 
 BINARY = b"application/octet-stream"
-KEY = b"x-modelyard-key"
+LENGTH = b"inference-header-content-length"
+_JSON = (None, b"", JSON)
 
 
-class V2Exchange(Exchange):
+class V2Exchange(HttpExchange):
     """One ``infer`` call."""
 
-    __slots__ = ("call",)
+    __slots__ = ()
 
-    surface = "http"
-
-    def __init__(self, plane: DataPlane, route: Route, call: HttpCall) -> None:
-        self.call = call
-        super().__init__(plane, route)
-
-    def open(self) -> None:
-        """Read the body; only a raw one needs the version that answers to be known."""
-        slot = self.slot
-        try:
-            size = self.call.header(b"inference-header-content-length")
-            json_size = None if size is None else _header_size(size)
-            if slot is not None:
-                signature = slot.signature
-            elif json_size == 0:
-                self.park()
-                return
-            else:
-                signature = None
-            self.begin(
-                rest.decode_infer(
-                    _body(self.call), json_size, signature, self.plane.limits, self.plane.shared
-                )
-            )
-        except ModelyardError as error:
-            self.finish(error)
-
-    def key(self) -> bytes | None:
-        """What the caller's header says to be sticky by."""
-        return self.call.header(KEY)
+    mark = b'"data"'
 
     @property
-    def size_bytes(self) -> int:
-        """The body."""
-        return len(self.call.body)
+    def alike(self) -> str:
+        """All JSON, of whatever content type."""
+        return "" if self.call.header(LENGTH) else "v2"
 
-    def send(self, reply: InferReply) -> None:
-        """Encode, at once or step by step."""
-        encoded = rest.encode_infer(reply, self.request)  # type: ignore[arg-type]
-        if type(encoded) is rest.Encoded:
-            self.write(encoded)
+    def wait(self) -> None:
+        """Only a raw body needs the version that answers to be known."""
+        size = self._json_size()
+        if size == 0:
+            self.park()
         else:
-            self.work = self.plane.steps.run(encoded, self._encoded)  # type: ignore[arg-type]
+            body = self.call.body
+            view = memoryview(body) if type(body) is bytearray else body
+            self.begin(rest.decode_infer(view, size, None, self.plane.limits, self.plane.shared))  # type: ignore[arg-type]
 
-    def _encoded(self, encoded: rest.Encoded | None, error: Exception | None) -> None:
-        self.work = None
-        if encoded is None:
-            self.finish(step_finding(error or InternalError("nothing was encoded"), "encode"))
-            return
-        self.write(encoded)
-        self.sent()
+    def read(self, body: Buffer, slot: Slot) -> InferRequest | Generator[None, None, InferRequest]:
+        """See ``rest``."""
+        plane = self.plane
+        return rest.decode_infer(body, self._json_size(), slot.signature, plane.limits, plane.shared)
 
-    def write(self, encoded: rest.Encoded) -> None:
+    def _json_size(self) -> int | None:
+        size = self.call.header(LENGTH)
+        return None if size is None else _header_size(size)
+
+    def written(self, reply: InferReply) -> bytes | rest.Encoded | Generator[None, None, rest.Encoded]:
+        """See ``rest``."""
+        encoded = rest.encode_infer(reply, self.request)  # type: ignore[arg-type]
+        if type(encoded) is rest.Encoded and encoded.json_size is None and len(encoded.parts) == 1:
+            return encoded.parts[0]  # type: ignore[return-value]
+        return encoded
+
+    def write(self, encoded: bytes | rest.Encoded) -> None:
         """Hand the bytes to the connection."""
-        if encoded.json_size is None:
-            parts = encoded.parts
-            self.call.respond(200, parts[0] if len(parts) == 1 else parts, JSON)  # type: ignore[arg-type]
+        if type(encoded) is not rest.Encoded:
+            self.call.respond(200, encoded)  # type: ignore[arg-type]
+        elif encoded.json_size is None:
+            self.call.respond(200, encoded.parts)
         else:
             self.call.respond(
                 200, encoded.parts, BINARY, b"Inference-Header-Content-Length: %d\r\n" % encoded.json_size
@@ -91,42 +79,48 @@ class V2Exchange(Exchange):
         respond_error(self.call, error)
 
 
-class PlainExchange(V2Exchange):
+class PlainExchange(HttpExchange):
     """One ``POST /predict`` call."""
 
-    __slots__ = ("plain",)
+    __slots__ = ("_kept",)
 
     def __init__(self, plane: DataPlane, route: Route, call: HttpCall) -> None:
-        super().__init__(plane, route, call)
-        self.plain: plain.PlainRequest | None = None
+        self._kept = 0, ""
+        HttpExchange.__init__(self, plane, route, call)
 
-    def open(self) -> None:
-        """Read the body as the version that answers wants it."""
-        slot = self.slot
-        try:
-            if slot is None:
-                self.park()
-                return
-            kind = self.call.header(b"content-type")
-            decoded = plain.decode_plain(
-                _body(self.call), (kind or b"").decode("latin-1"), slot.signature, self.plane.limits
-            )
-            if type(decoded) is plain.PlainRequest:
-                self.plain = decoded
-                self.start(decoded.request)
-            else:
-                self.work = self.plane.steps.run(decoded, self._read)  # type: ignore[arg-type]
-        except ModelyardError as error:
-            self.finish(error)
+    @property
+    def alike(self) -> str:
+        """Short JSON that says that it is, or says nothing."""
+        return "predict" if self.call.header(b"content-type") in _JSON else ""
 
-    def _read(self, decoded: plain.PlainRequest | None, error: Exception | None) -> None:
-        self.plain = decoded
-        self._decoded(decoded.request if decoded else None, error)
+    def read(self, body: Buffer, slot: Slot) -> InferRequest | Generator[None, None, InferRequest]:
+        """See ``plain``."""
+        kind = (self.call.header(b"content-type") or b"").decode("latin-1")
+        decoded = plain.decode_plain(body, kind, slot.signature, self.plane.limits)
+        return self._keep(decoded) if type(decoded) is plain.PlainRequest else self._steps(decoded)  # type: ignore[arg-type]
 
-    def send(self, reply: InferReply) -> None:
-        """Answer in kind."""
-        encoded = plain.encode_plain(reply, self.plain)  # type: ignore[arg-type]
-        self.call.respond(200, encoded, JSON)
+    def _steps(self, work: Generator[None, None, plain.PlainRequest]) -> Generator[None, None, InferRequest]:
+        return self._keep((yield from work))
+
+    def _keep(self, decoded: plain.PlainRequest) -> InferRequest:
+        self._kept = decoded.rows, decoded.form
+        return decoded.request
+
+    def state(self) -> tuple[int, str]:
+        """Rows and form."""
+        return self._kept
+
+    def recall(self, state: tuple[int, str]) -> None:
+        """See ``state``."""
+        self._kept = state
+
+    def written(self, reply: InferReply) -> bytes:
+        """In kind."""
+        return encode_predictions(reply, *self._kept)
+
+    def fail(self, error: ModelyardError) -> None:
+        """The protocol's error body."""
+        respond_error(self.call, error)
 
 
 def respond_error(call: HttpCall, error: ModelyardError) -> None:
@@ -137,11 +131,6 @@ def respond_error(call: HttpCall, error: ModelyardError) -> None:
 
 
 _EXTRA = {429: b"Retry-After: 1\r\n", 503: b"Retry-After: 1\r\n"}
-
-
-def _body(call: HttpCall) -> bytes | memoryview:
-    body = call.body
-    return memoryview(body) if type(body) is bytearray else body  # type: ignore[return-value]
 
 
 def _header_size(text: bytes) -> int:

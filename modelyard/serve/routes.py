@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from modelyard.core.errors import ModelNotFound, Unavailable
 from modelyard.core.routing import Split
+from modelyard.wire.alike import Frames
+from modelyard.wire.reply_rows import Forms
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -19,6 +21,27 @@ if TYPE_CHECKING:
     from modelyard.core.tensor import Array
     from modelyard.engine.batcher import Batcher
     from modelyard.monitor.counters import ModelCounters
+
+
+class Alike:
+    """What stands around the numbers, in requests and in answers, of each protocol.
+
+    Args:
+        name: of the model, and so on: ``version``, ``signature``.
+    """
+
+    __slots__ = ("_frames", "texts")
+
+    def __init__(self, name: str, version: str, signature: Signature) -> None:
+        self._frames: dict[str, Frames] = {}
+        self.texts = Forms(name, version, signature).texts
+
+    def frames(self, protocol: str, mark: bytes) -> Frames:
+        """Of the requests of a protocol; ``mark``: see ``Frames``."""
+        known = self._frames.get(protocol)
+        if known is None:
+            known = self._frames[protocol] = Frames(mark)
+        return known
 
 
 class _Alone:
@@ -34,6 +57,9 @@ class Slot:
 
     Args:
         example: a few rows that it is known to answer, for the documentation.
+
+    Attributes:
+        alike: what requests and answers of this version have in common, as far as it was seen.
     """
 
     name: str
@@ -43,6 +69,10 @@ class Slot:
     batcher: Batcher
     counters: ModelCounters
     example: tuple[Array, ...] = ()
+    alike: Alike = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "alike", Alike(self.name, self.version, self.signature))
 
     @property
     def ready(self) -> bool:

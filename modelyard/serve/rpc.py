@@ -11,11 +11,12 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from modelyard.core.errors import ModelNotFound, ModelyardError
-from modelyard.serve.dataplane import Route, Slot, not_ready
+from modelyard.serve.dataplane import not_ready
 from modelyard.serve.dialects.triton_rpc import TritonRpc
 from modelyard.serve.lookup import Lookup
 from modelyard.serve.repository import Repository
 from modelyard.serve.rest import NAME
+from modelyard.serve.routes import Route, Slot
 from modelyard.serve.rpc_exchange import RpcExchange
 from modelyard.serve.rpc_stream import InferStream
 from modelyard.serve.status import public_message, status_of

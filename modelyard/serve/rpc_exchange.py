@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modelyard.core.errors import InternalError, ModelyardError
-from modelyard.serve.dataplane import Exchange, Route, step_finding
+from modelyard.serve.exchange import Exchange, step_finding
+from modelyard.serve.routes import Route
 from modelyard.serve.status import public_message, status_of
 from modelyard.wire import grpc as wire
 from modelyard.wire.reshape import is_reshaped, reshape

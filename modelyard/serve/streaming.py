@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from modelyard.core.errors import InternalError, ModelyardError, Unavailable
 from modelyard.core.request import InferReply
 from modelyard.engine.streams import StreamBatcher, StreamJob
-from modelyard.serve.dataplane import Exchange
+from modelyard.serve.exchange import Exchange
 from modelyard.wire.rest_reply import check_wanted
 
 if TYPE_CHECKING:

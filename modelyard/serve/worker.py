@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from modelyard.serve.dataplane import Slot
     from modelyard.serve.link import Actual, ToWorker
     from modelyard.serve.link_server import Peer
     from modelyard.serve.local_copy import LocalCopy
     from modelyard.serve.opened import Opened, Opener
     from modelyard.serve.options import ServeOptions
+    from modelyard.serve.routes import Slot
 
 log = logging.getLogger("modelyard.serve")
 

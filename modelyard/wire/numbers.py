@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from modelyard.core.tensor import Array, DType
     from modelyard.wire.binary import Buffer
 
-_SHORT = 256
+SHORT = 256
 """Elements up to which packing them with struct beats making an array of the list."""
 SHORT_ARRAYS = 16
 """Arrays of up to this part of a step that one step reads."""
@@ -47,7 +47,7 @@ def _decoders(item: Any) -> list[Decoder[Any]]:
 
 _DECODERS = {kind: _decoders(item) for kind, item in _ITEM.items()}
 _WIDE = {"FP16": ("d", "f8"), "FP32": ("d", "f8"), "FP64": ("d", "f8"), "UINT64": ("u", "u8")}
-_FLAT = {kind: made[0] for kind, made in _DECODERS.items()}
+FLAT = {kind: made[0] for kind, made in _DECODERS.items()}
 _packers: dict[tuple[str, int], Struct] = {}
 _parsers: list[Parser] = []
 """Those that no request uses now: each has touched the half megabyte that it needs for a step."""
@@ -66,23 +66,27 @@ def read_data(
     """
     kind = dtype.kind
     try:
-        items = _FLAT[kind].decode(data)
+        items = FLAT[kind].decode(data)
     except (DecodeError, UnicodeDecodeError) as error:
         items = _read_nested(data, dtype, shape, name, error)
     if len(items) != count:
         raise _wrong_count(name, shape, count, len(items))
     if kind == "bytes":
         return to_objects(to_utf8(items, name, limits), shape)
-    if count > _SHORT:
+    if count > SHORT:
         return to_array(items, dtype, name).reshape(shape)
-    packer = _packers.get((dtype.name, count)) or _packer(dtype, count)
+    packer = packer_of(dtype, count)
     try:
         return np.ndarray(shape, dtype.numpy, packer.pack(*items))
     except (StructError, OverflowError):
         raise _out_of_range(name, dtype, items) from None
 
 
-def _packer(dtype: DType, count: int) -> Struct:
+def packer_of(dtype: DType, count: int) -> Struct:
+    """What packs so many numbers of a datatype."""
+    known = _packers.get((dtype.name, count))
+    if known is not None:
+        return known
     code = {"l": "q", "L": "Q"}.get(dtype.numpy.char, dtype.numpy.char)
     made = _packers[dtype.name, count] = Struct(f"<{count}{code}")
     return made
@@ -125,9 +129,9 @@ def to_array(items: list[Any], dtype: DType, name: str) -> Array:
 def pack_short(items: list[Any], dtype: DType, name: str, shape: Sequence[int]) -> Array:
     """``to_array`` of checked numbers, in the quickest way for a few of them, as an array of this shape."""
     count = len(items)
-    if count > _SHORT:
+    if count > SHORT:
         return to_array(items, dtype, name).reshape(shape)
-    packer = _packers.get((dtype.name, count)) or _packer(dtype, count)
+    packer = packer_of(dtype, count)
     try:
         return np.ndarray(shape, dtype.numpy, packer.pack(*items))
     except (StructError, OverflowError):

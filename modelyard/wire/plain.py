@@ -34,7 +34,6 @@ from modelyard.core.request import InferRequest
 from modelyard.wire.binary import to_objects
 from modelyard.wire.dialects.multipart import FORM, first_part
 from modelyard.wire.plain_large import read_large
-from modelyard.wire.plain_reply import encode_predictions
 from modelyard.wire.plain_rows import column_names, from_columns, from_records, from_rows, tensor
 from modelyard.wire.quick import Members, read_bare
 
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
 
     from modelyard.core.limits import WireLimits
-    from modelyard.core.request import InferReply
     from modelyard.core.signature import Signature
     from modelyard.core.tensor import Array
     from modelyard.wire.binary import Buffer
@@ -303,12 +301,3 @@ def _finish(work: Generator[None, None, PlainRequest]) -> PlainRequest:
         except StopIteration as end:
             done: PlainRequest = end.value
             return done
-
-
-def encode_plain(reply: InferReply, request: PlainRequest) -> bytes:
-    """Write the answer, in kind.
-
-    Raises:
-        Unsupported: an output that JSON cannot hold.
-    """
-    return encode_predictions(reply, request.rows, request.form)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace as replace_fields
+
 from modelyard.core.errors import BadInput
 from modelyard.core.request import InferReply, WantedOutput
 from modelyard.core.shared import Span
@@ -71,7 +73,7 @@ def reshape(reply: InferReply, request: InferRequest) -> Generator[None, None, t
         yield from place.write(pieces)
     signature = replace(reply.signature, outputs=tuple(specs))
     shaped = InferReply(reply.model, reply.version, signature, tuple(arrays))
-    return shaped, replace(request, wanted=wanted)
+    return shaped, replace_fields(request, wanted=wanted)
 
 
 def raw_pieces(array: Array) -> Iterable[bytes | memoryview]:

@@ -97,3 +97,22 @@ def test_a_model_near_the_line_is_tried_on_the_loop_now_and_then():
     assert sum(tried) == 3
     slow = times(r1=5e-3)
     assert not any(place.on_loop(1, slow) for _ in range(3 * PROBE_EVERY))
+
+
+def test_a_batch_of_many_requests_may_take_longer_before_it_leaves_the_loop():
+    place, known = Placement(True, 150e-6), RunTimes()
+    for _ in range(200):
+        known.note(64, 400e-6, place.aside_s(64))
+        place.learn(known)
+    assert place.inline
+    assert place.on_loop(64, known, 64)
+    known = RunTimes()
+    for _ in range(200):
+        known.note(64, 400e-6, place.aside_s(1))  # 64 rows of one request: the loop has nothing else to do
+        place.learn(known)
+    assert not place.inline
+    for _ in range(200):
+        known.note(64, 1.5e-3, place.aside_s(64))
+        place.learn(known)
+    assert not place.inline
+    assert not place.on_loop(64, known, 64)

@@ -15,13 +15,14 @@ from modelyard.engine.limits import QueueLimits
 from modelyard.engine.streams import open_batcher
 from modelyard.monitor.counters import ModelCounters
 from modelyard.serve.budget import BodyBudget
-from modelyard.serve.dataplane import DataPlane, Slot
+from modelyard.serve.dataplane import DataPlane
 from modelyard.serve.dialects.claims import OneDialect, load_dialects, load_rpc_dialects
 from modelyard.serve.grpc import open_grpc
 from modelyard.serve.http import HttpLimits, HttpListener
 from modelyard.serve.metrics import metrics_page
 from modelyard.serve.pages import load_pages
 from modelyard.serve.rest import RestSurface, listener_error
+from modelyard.serve.routes import Slot
 from modelyard.serve.rpc import RpcSurface
 
 SIGNATURE = Signature(

@@ -16,11 +16,13 @@ from modelyard.engine.batcher import Batcher
 from modelyard.engine.limits import QueueLimits
 from modelyard.monitor.counters import ModelCounters
 from modelyard.serve.budget import BodyBudget
-from modelyard.serve.dataplane import DataPlane, Exchange, Routes, Slot
+from modelyard.serve.dataplane import DataPlane
+from modelyard.serve.exchange import Exchange
 from modelyard.serve.grpc_call import GrpcCall
 from modelyard.serve.http import HttpCall, HttpLimits, HttpListener
 from modelyard.serve.rest import RestSurface, listener_error
 from modelyard.serve.rest_exchange import V2Exchange
+from modelyard.serve.routes import Routes, Slot
 from modelyard.serve.rpc import SERVICE, RpcSurface
 
 SPEC = TensorSpec("x", DTYPES["FP32"], (None, 2))

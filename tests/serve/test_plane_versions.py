@@ -17,7 +17,7 @@ from modelyard.core.routing import Split
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensor import DTYPES
 from modelyard.engine.limits import QueueLimits
-from modelyard.serve.dataplane import Exchange
+from modelyard.serve.exchange import Exchange
 from modelyard.serve.grpc import ENGINES
 from modelyard.serve.parking import ParkingLimits
 

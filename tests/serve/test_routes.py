@@ -8,9 +8,10 @@ from plane_running import make_slot
 
 from modelyard.core.errors import ModelNotFound, Unavailable
 from modelyard.core.routing import Split
-from modelyard.serve.dataplane import DataPlane, Routes
+from modelyard.serve.dataplane import DataPlane
 from modelyard.serve.pages import document_of
 from modelyard.serve.rest import RestSurface
+from modelyard.serve.routes import Routes
 
 CANARY = Split((2, 1), (1_000, 9_000))
 

@@ -12,6 +12,7 @@ from modelyard.core.request import InferReply
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensor import DTYPES
 from modelyard.wire import plain
+from modelyard.wire.plain_reply import encode_predictions
 
 ONE = Signature((TensorSpec("x", DTYPES["FP32"], (None, 1)),), (TensorSpec("y", DTYPES["FP32"], (None,)),))
 TEXT = Signature((TensorSpec("t", DTYPES["BYTES"], (None,)),), (TensorSpec("y", DTYPES["INT64"], (None,)),))
@@ -248,7 +249,8 @@ def test_an_image_is_read_in_steps(value):
 
 
 def answer(signature, request, *arrays):
-    return json.loads(plain.encode_plain(InferReply("iris", "2", signature, arrays), request))
+    reply = InferReply("iris", "2", signature, arrays)
+    return json.loads(encode_predictions(reply, request.rows, request.form))
 
 
 LABELS = np.array([b"setosa"], object)

@@ -8,100 +8,67 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import partial
-from types import GeneratorType
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
 from msgspec.json import encode as to_json
 
-from modelyard.core.errors import InternalError, MethodNotAllowed, ModelyardError, RouteNotFound
-from modelyard.serve.dataplane import Exchange, not_ready, step_finding
+from modelyard.core.errors import MethodNotAllowed, ModelyardError, RouteNotFound
+from modelyard.serve.dataplane import not_ready
 from modelyard.serve.http_answer import JSON
+from modelyard.serve.http_exchange import HttpExchange
 from modelyard.serve.status import public_message, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from typing import TypeAlias
 
-    from modelyard.core.limits import WireLimits
     from modelyard.core.request import InferReply, InferRequest
-    from modelyard.core.signature import Signature
     from modelyard.serve.dataplane import DataPlane
     from modelyard.serve.http import HttpCall
-    from modelyard.serve.routes import Route
+    from modelyard.serve.routes import Route, Slot
     from modelyard.wire.binary import Buffer
+    from modelyard.wire.dialects.codec import Codec
 
     Handler: TypeAlias = Callable[[HttpCall], None]
 
-KEY = b"x-modelyard-key"
 AGAIN = {429: b"Retry-After: 1\r\n", 503: b"Retry-After: 1\r\n"}
 
 
-class Codec(Protocol):
-    """One call's body, both ways."""
-
-    def read(
-        self, body: Buffer, signature: Signature, limits: WireLimits
-    ) -> InferRequest | Generator[None, None, InferRequest]:
-        """The request, or the steps to it; raises ``CallerError``."""
-
-    def write(self, reply: InferReply) -> bytes | Generator[None, None, bytes]:
-        """The body of the answer, or the steps to it; raises ``CallerError``."""
-
-
-class DialectExchange(Exchange):
+class DialectExchange(HttpExchange):
     """One inference call of a dialect."""
 
-    __slots__ = ("call", "codec", "dialect")
-
-    surface = "http"
+    __slots__ = ("codec", "dialect")
 
     def __init__(self, dialect: Dialect, route: Route, call: HttpCall, codec: Codec) -> None:
-        self.call = call
         self.codec = codec
         self.dialect = dialect
-        super().__init__(dialect.plane, route)
-
-    def open(self) -> None:
-        """Read the body as the version that answers wants it."""
-        slot = self.slot
-        try:
-            if slot is None:
-                self.park()
-                return
-            body = self.call.body
-            view = memoryview(body) if type(body) is bytearray else body
-            self.begin(self.codec.read(view, slot.signature, self.plane.limits))  # type: ignore[arg-type]
-        except ModelyardError as error:
-            self.finish(error)
-
-    def key(self) -> bytes | None:
-        """What the caller's header says to be sticky by."""
-        return self.call.header(KEY)
+        HttpExchange.__init__(self, dialect.plane, route, call)
 
     @property
-    def size_bytes(self) -> int:
-        """The body."""
-        return len(self.call.body)
+    def alike(self) -> str:
+        """Its codec's."""
+        return self.codec.alike
 
-    def send(self, reply: InferReply) -> None:
-        """Encode, at once or step by step."""
-        encoded = self.codec.write(reply)
-        if isinstance(encoded, GeneratorType):
-            self.work = self.plane.steps.run(encoded, self._encoded)
-        else:
-            self._write(encoded)  # type: ignore[arg-type]
+    def read(self, body: Buffer, slot: Slot) -> InferRequest | Generator[None, None, InferRequest]:
+        """See the codec."""
+        return self.codec.read(body, slot.signature, self.plane.limits)
 
-    def _encoded(self, encoded: bytes | None, error: Exception | None) -> None:
-        self.work = None
-        if encoded is None:
-            self.finish(step_finding(error or InternalError("nothing was encoded"), "encode"))
-            return
-        self._write(encoded)
-        self.sent()
+    def state(self) -> str:
+        """The form that the codec found."""
+        return self.codec.form
 
-    def _write(self, body: bytes) -> None:
-        kind = getattr(self.codec, "content_type", JSON)
-        self.call.respond(200, body, JSON if kind == JSON else kind)
+    def recall(self, state: str) -> None:
+        """See ``state``."""
+        self.codec.form = state
+
+    def written(self, reply: InferReply) -> bytes | Generator[None, None, bytes]:
+        """See the codec."""
+        return self.codec.write(reply)
+
+    def write(self, encoded: bytes) -> None:
+        """Hand the bytes to the connection."""
+        kind = self.codec.content_type
+        self.call.respond(200, encoded, JSON if kind == JSON else kind)
 
     def fail(self, error: ModelyardError) -> None:
         """The dialect's error body."""

@@ -7,7 +7,7 @@ from types import GeneratorType
 from typing import TYPE_CHECKING
 
 from modelyard.core.errors import InternalError, ModelyardError
-from modelyard.serve.dataplane import step_finding
+from modelyard.serve.exchange import step_finding
 from modelyard.serve.rpc_exchange import RpcExchange
 from modelyard.wire.dialects import torchserve_rpc as wire
 from modelyard.wire.dialects.free import Free

@@ -16,6 +16,7 @@ from modelyard.core.errors import BadInput, BadRequest, Unsupported, Unsupported
 from modelyard.wire.binary import to_objects
 from modelyard.wire.dialects.answers import encode_rows, only_output, quick_output, write_array
 from modelyard.wire.dialects.bodies import CSV_TYPES, is_json, media_of, parse_json
+from modelyard.wire.dialects.codec import SHORT_TYPES, Codec
 from modelyard.wire.dialects.csv_rows import read_headless
 from modelyard.wire.dialects.multipart import FORM, first_part
 from modelyard.wire.dialects.rows import read_rows, request_of, requests_of
@@ -33,11 +34,9 @@ if TYPE_CHECKING:
 
 
 NPY = "application/x-npy"
-_QUICK = ("application/json", "")
-"""What short rows of numbers come as; whatever else is looked at with care."""
 
 
-class Free:
+class Free(Codec):
     """TorchServe's ``/predictions`` and SageMaker's ``/invocations``: what comes is told by its type.
 
     JSON is read as ``POST /predict`` reads it, and ``{"instances": rows}`` with base64 too; CSV with or
@@ -52,11 +51,19 @@ class Free:
     __slots__ = ("_accept", "_bare", "_content_type", "_kind", "_whole")
 
     def __init__(self, content_type: str, accept: str, bare: bool) -> None:
+        Codec.__init__(self)
         self._content_type = content_type
-        self._accept = media_of(accept.partition(",")[0])
+        self._accept = "" if bare else media_of(accept.partition(",")[0])
         self._bare = bare
         self._whole = False
         self._kind = b"application/json"
+
+    @property
+    def alike(self) -> str:
+        """Rows, not what a handler of an archive makes of them."""
+        if self._content_type not in SHORT_TYPES or (not self._bare and self._accept in (*CSV_TYPES, NPY)):
+            return ""
+        return "torchserve" if self._bare else "sagemaker"
 
     @property
     def content_type(self) -> bytes:
@@ -73,7 +80,11 @@ class Free:
         Raises:
             CallerError: not a request that this model takes.
         """
-        if self._content_type in _QUICK and signature.inputs[0].dtype.size and len(body) <= limits.step_bytes:
+        if (
+            self._content_type in SHORT_TYPES
+            and signature.inputs[0].dtype.size
+            and len(body) <= limits.step_bytes
+        ):
             quick = read_quick(body, signature)
             if quick is not None:
                 return request_of(signature, [quick])

@@ -16,6 +16,7 @@ from msgspec.json import encode as to_json
 from modelyard.core.errors import BadInput, BadRequest
 from modelyard.wire.dialects.answers import write_array
 from modelyard.wire.dialects.bodies import parse_object, quoted
+from modelyard.wire.dialects.codec import Codec
 from modelyard.wire.dialects.rows import read_columns, read_features, request_of
 from modelyard.wire.parameters import check_id, read_request
 
@@ -26,12 +27,13 @@ if TYPE_CHECKING:
     from modelyard.wire.binary import Buffer
 
 
-class Generate:
+class Generate(Codec):
     """The codec of one call; a stream of one answer is one event."""
 
     __slots__ = ("_id", "_stream")
 
     def __init__(self, stream: bool) -> None:
+        Codec.__init__(self)
         self._stream = stream
         self._id: str | None = None
 

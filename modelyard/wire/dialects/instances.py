@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from modelyard.core.errors import BadRequest
 from modelyard.wire.dialects.answers import encode_rows, only_output
 from modelyard.wire.dialects.bodies import check_json, check_length, parse_object
+from modelyard.wire.dialects.codec import SHORT_TYPES, Codec
 from modelyard.wire.dialects.rows import read_long, read_rows, request_of
 from modelyard.wire.plain_rows import column_names, from_rows
 from modelyard.wire.quick import Members
@@ -27,14 +28,20 @@ if TYPE_CHECKING:
 _QUICK = Members(("instances",), {"parameters": dict | None})
 
 
-class Instances:
+class Instances(Codec):
     """``{"instances": rows}`` -> ``{"predictions": rows}``; ``parameters`` are taken and unused."""
 
     __slots__ = ("_content_type", "_parameters")
 
     def __init__(self, content_type: str, parameters: bool = False) -> None:
+        Codec.__init__(self)
         self._content_type = content_type
         self._parameters = parameters
+
+    @property
+    def alike(self) -> str:
+        """KServe's and Vertex AI's."""
+        return "instances" if self._content_type in SHORT_TYPES else ""
 
     def read(
         self, body: Buffer, signature: Signature, limits: WireLimits

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from modelyard.core.errors import BadInput, BadRequest, Unsupported, UnsupportedMedia
 from modelyard.wire.dialects.answers import encode_rows, only_output
 from modelyard.wire.dialects.bodies import CSV_TYPES, check_length, media_of, parse_json
+from modelyard.wire.dialects.codec import Codec
 from modelyard.wire.dialects.csv_rows import read_headless
 from modelyard.wire.dialects.rows import read_columns, read_long, read_rows, request_of, requests_of
 from modelyard.wire.plain import decode_plain
@@ -31,13 +32,19 @@ FORMS = ("dataframe_split", "dataframe_records", *_ROWS)
 _QUICK = Members(FORMS, {"params": dict | None})
 
 
-class Scoring:
+class Scoring(Codec):
     """MLflow's ``/invocations``."""
 
     __slots__ = ("_content_type",)
 
     def __init__(self, content_type: str) -> None:
+        Codec.__init__(self)
         self._content_type = content_type
+
+    @property
+    def alike(self) -> str:
+        """JSON."""
+        return "mlflow" if self._content_type == "application/json" else ""
 
     def read(
         self, body: Buffer, signature: Signature, limits: WireLimits

@@ -22,6 +22,7 @@ from msgspec.json import encode as to_json
 from modelyard.core.errors import BadInput, BadRequest
 from modelyard.wire.dialects.answers import encode_columns, encode_rows
 from modelyard.wire.dialects.bodies import check_length, parse_object
+from modelyard.wire.dialects.codec import Codec
 from modelyard.wire.dialects.rows import (
     read_columns,
     read_features,
@@ -73,13 +74,15 @@ def check_signature(name: object) -> None:
         )
 
 
-class Predict:
+class Predict(Codec):
     """The codec of one ``:predict`` call; ``form`` is "rows" or "columns" once it is read."""
 
-    __slots__ = ("form",)
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        self.form = ""
+    @property
+    def alike(self) -> str:
+        """Whatever its content type."""
+        return "tfserving"
 
     def read(
         self, body: Buffer, signature: Signature, limits: WireLimits
@@ -128,12 +131,13 @@ class Predict:
         return encode_rows(reply, bare=True) if self.form == "rows" else encode_columns(reply, bare=True)
 
 
-class Examples:
+class Examples(Codec):
     """The codec of one ``:classify`` or ``:regress`` call."""
 
     __slots__ = ("classify",)
 
     def __init__(self, classify: bool) -> None:
+        Codec.__init__(self)
         self.classify = classify
 
     def read(self, body: Buffer, signature: Signature, limits: WireLimits) -> InferRequest:

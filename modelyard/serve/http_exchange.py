@@ -1,0 +1,132 @@
+"""Inference calls that are bodies of HTTP, both ways: what V2, ``/predict`` and the dialects share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from modelyard.core.errors import InternalError, ModelyardError
+from modelyard.core.request import InferRequest
+from modelyard.serve.exchange import Exchange, step_finding
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from modelyard.core.request import InferReply, Together
+    from modelyard.serve.dataplane import DataPlane
+    from modelyard.serve.http import HttpCall
+    from modelyard.serve.routes import Route, Slot
+    from modelyard.wire.binary import Buffer
+
+KEY = b"x-modelyard-key"
+
+
+class HttpExchange(Exchange):
+    """One call. A subclass reads and writes its protocol's bodies.
+
+    Attributes:
+        alike: what the protocol's short requests are remembered under; "": they are not.
+        mark: what stands before the numbers of one.
+    """
+
+    __slots__ = ("call",)
+
+    surface = "http"
+    mark = b""
+
+    def __init__(self, plane: DataPlane, route: Route, call: HttpCall) -> None:
+        self.call = call
+        Exchange.__init__(self, plane, route)
+
+    @property
+    def alike(self) -> str:
+        """See the class."""
+        return ""
+
+    def open(self) -> None:
+        """Read the body as the version that answers wants it."""
+        try:
+            slot = self.slot
+            if slot is None:
+                self.wait()
+                return
+            body, alike = self.call.body, self.alike
+            if not alike or type(body) is not bytes:
+                self.begin(self.read(memoryview(body) if type(body) is bytearray else body, slot))  # type: ignore[arg-type]
+                return
+            frames = slot.alike.frames(alike, self.mark)
+            known = frames.read(body)
+            if known is not None:
+                self.recall(known.bound.state[1])  # type: ignore[union-attr]
+                self.start(known)
+                return
+            decoded = self.read(body, slot)
+            if type(decoded) is InferRequest:
+                state = self.state()
+                frames.learn(body, decoded, (alike, state), lambda text: self.read(text, slot))
+                self.recall(state)
+            self.begin(decoded)
+        except ModelyardError as error:
+            self.finish(error)
+
+    def wait(self) -> None:
+        """The version that answers is not loaded.
+
+        Raises:
+            Overloaded: too many wait.
+        """
+        self.park()
+
+    @abstractmethod
+    def read(self, body: Buffer, slot: Slot) -> InferRequest | Generator[None, None, InferRequest]:
+        """The request, or the steps to it; raises ``CallerError``."""
+
+    def state(self) -> Any:
+        """What was kept of the request for the answer."""
+        return None
+
+    def recall(self, state: Any) -> None:
+        """Keep the same again, for a request like the one that it was kept of."""
+
+    @abstractmethod
+    def written(self, reply: InferReply) -> bytes | Generator[None, None, Any] | Any:
+        """The body of the answer; anything but bytes is written by ``write``."""
+
+    def key(self) -> bytes | None:
+        """What the caller's header says to be sticky by."""
+        return self.call.header(KEY)
+
+    @property
+    def size_bytes(self) -> int:
+        """The body."""
+        return len(self.call.body)
+
+    def send_row(self, slot: Slot, together: Together, row: int) -> bool:
+        """One row of many is written with its neighbours."""
+        bound = None if self.request is None else self.request.bound
+        if bound is None:
+            return False
+        texts = slot.alike.texts(together, bound.state, self.written)
+        if texts:
+            self.write(texts[row])
+        return bool(texts)
+
+    def send(self, reply: InferReply) -> None:
+        """Encode, at once or step by step."""
+        encoded = self.written(reply)
+        if hasattr(encoded, "send"):
+            self.work = self.plane.steps.run(encoded, self._encoded)  # type: ignore[arg-type]
+        else:
+            self.write(encoded)
+
+    def _encoded(self, encoded: Any, error: Exception | None) -> None:
+        self.work = None
+        if encoded is None:
+            self.finish(step_finding(error or InternalError("nothing was encoded"), "encode"))
+            return
+        self.write(encoded)
+        self.sent()
+
+    def write(self, encoded: Any) -> None:
+        """Hand what ``written`` gave to the connection."""
+        self.call.respond(200, encoded)
