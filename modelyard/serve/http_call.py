@@ -21,25 +21,36 @@ class HttpCall:
     """One complete request.
 
     Args:
-        method: as sent, "GET".
-        path: the path, percent signs and all.
-        query: what follows the question mark.
+        connection: which it came by; None: it is answered, or nobody waits any more.
+        head: method, path, query and headers.
         body: decompressed and without chunks.
         on_cancel: set by the application; called once if the client goes away before the answer.
     """
 
-    __slots__ = ("answer", "body", "connection", "head", "held", "method", "on_cancel", "path", "query")
+    __slots__ = ("answer", "body", "connection", "head", "held", "on_cancel")
 
     def __init__(self, connection: Outgoing, head: Head, body: Body, held: int) -> None:
         self.connection: Outgoing | None = connection
         self.head = head
-        self.method = head.method
-        self.path = head.path
-        self.query = head.query
         self.body = body
         self.held = held
         self.answer: Pieces | HttpStream | None = None
         self.on_cancel: Callable[[], None] | None = None
+
+    @property
+    def method(self) -> bytes:
+        """As sent, "GET"."""
+        return self.head.method
+
+    @property
+    def path(self) -> bytes:
+        """The path, percent signs and all."""
+        return self.head.path
+
+    @property
+    def query(self) -> bytes:
+        """What follows the question mark."""
+        return self.head.query
 
     def header(self, name: bytes) -> bytes | None:
         """The value of a header, by its lower-case name; repeated ones are joined with a comma."""

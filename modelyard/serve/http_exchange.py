@@ -108,7 +108,7 @@ class HttpExchange(Exchange):
             return False
         texts = slot.alike.texts(together, bound.state, self.written)
         if texts:
-            self.write(texts[row])
+            self.call.respond(200, texts[row])  # JSON: nothing else is remembered
         return bool(texts)
 
     def send(self, reply: InferReply) -> None:

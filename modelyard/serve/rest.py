@@ -85,9 +85,10 @@ class RestSurface:
     def __call__(self, call: HttpCall) -> None:
         """Answer one request, now or later."""
         try:
-            handler = self._paths.get(call.path)
+            path = call.head.path
+            handler = self._paths.get(path)
             if handler is None:
-                handler = self._find(call.path)
+                handler = self._find(path)
             handler(call)
         except ModelyardError as error:
             self.plane.refuse("http", error)
@@ -154,7 +155,7 @@ class RestSurface:
         raise RouteNotFound("several models are served here; use POST /predict/NAME")
 
     def _infer(self, route: Route, call: HttpCall) -> None:
-        if call.method != b"POST":
+        if call.head.method != b"POST":
             raise MethodNotAllowed("inference takes POST")
         exchange = V2Exchange(self.plane, route, call)
         call.on_cancel = exchange.cancel
