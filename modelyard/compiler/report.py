@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from modelyard.compiler.checked import Checked
 from modelyard.compiler.race import Race
-from modelyard.compiler.rehearse import Checked
 from modelyard.compiler.verdict import Verdict
 
 if TYPE_CHECKING:

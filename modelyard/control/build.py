@@ -11,7 +11,7 @@ from modelyard.serve.link import WantedModel, WantedSplit, WantedVersion
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from modelyard.control.fetching import Fetched
+    from modelyard.control.fetched import Fetched
     from modelyard.core.routing import Split
     from modelyard.deploy.wanted import Wanted
     from modelyard.store.rows import Version

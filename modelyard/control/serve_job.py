@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 
 from modelyard.control.build import build
-from modelyard.control.fetching import read_fetched
+from modelyard.control.fetched import read_fetched
 from modelyard.control.serve_words import Failed, Ready, ServeJob, Step, line
 from modelyard.core.errors import InternalError, ModelyardError
 from modelyard.deploy.plan import Order

@@ -25,8 +25,9 @@ from compiler_graphs import (
     value,
 )
 
+from modelyard.compiler.checked import Checked
 from modelyard.compiler.optimise import optimise
-from modelyard.compiler.rehearse import POLICY, Checked, Rehearsal
+from modelyard.compiler.rehearse import POLICY, Rehearsal
 from modelyard.core.errors import (
     BadInput,
     ChildFailed,

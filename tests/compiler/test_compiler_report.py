@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from modelyard.compiler.rehearse import Checked
+from modelyard.compiler.checked import Checked
 from modelyard.compiler.report import CompileReport
 from modelyard.compiler.verdict import Difference, GroupVerdict, Verdict
 

@@ -5,7 +5,7 @@ import pytest
 from control_parts import prepared
 
 from modelyard.control.build import build
-from modelyard.control.fetching import Fetched
+from modelyard.control.fetched import Fetched
 from modelyard.control.reconcile import Reconciler
 from modelyard.core.errors import Unavailable
 from modelyard.deploy.current import Current
