@@ -24,24 +24,22 @@ KEY = b"x-modelyard-key"
 class HttpExchange(Exchange):
     """One call. A subclass reads and writes its protocol's bodies.
 
-    Attributes:
+    Args:
         alike: what the protocol's short requests are remembered under; "": they are not.
+
+    Attributes:
         mark: what stands before the numbers of one.
     """
 
-    __slots__ = ("call",)
+    __slots__ = ("alike", "call")
 
     surface = "http"
     mark = b""
 
-    def __init__(self, plane: DataPlane, route: Route, call: HttpCall) -> None:
+    def __init__(self, plane: DataPlane, route: Route, call: HttpCall, alike: str) -> None:
         self.call = call
+        self.alike = alike
         Exchange.__init__(self, plane, route)
-
-    @property
-    def alike(self) -> str:
-        """See the class."""
-        return ""
 
     def open(self) -> None:
         """Read the body as the version that answers wants it."""
@@ -57,7 +55,9 @@ class HttpExchange(Exchange):
             frames = slot.alike.frames(alike, self.mark)
             known = frames.read(body)
             if known is not None:
-                self.recall(known.bound.state[1])  # type: ignore[union-attr]
+                state = known.bound.state[1]  # type: ignore[union-attr]
+                if state is not None:
+                    self.recall(state)
                 self.start(known)
                 return
             decoded = self.read(body, slot)

@@ -32,10 +32,9 @@ class V2Exchange(HttpExchange):
 
     mark = b'"data"'
 
-    @property
-    def alike(self) -> str:
-        """All JSON, of whatever content type."""
-        return "" if self.call.header(LENGTH) else "v2"
+    def __init__(self, plane: DataPlane, route: Route, call: HttpCall) -> None:
+        # All JSON, of whatever content type.
+        HttpExchange.__init__(self, plane, route, call, "" if call.header(LENGTH) else "v2")
 
     def wait(self) -> None:
         """Only a raw body needs the version that answers to be known."""
@@ -86,12 +85,9 @@ class PlainExchange(HttpExchange):
 
     def __init__(self, plane: DataPlane, route: Route, call: HttpCall) -> None:
         self._kept = 0, ""
-        HttpExchange.__init__(self, plane, route, call)
-
-    @property
-    def alike(self) -> str:
-        """Short JSON that says that it is, or says nothing."""
-        return "predict" if self.call.header(b"content-type") in _JSON else ""
+        # JSON that says that it is, or says nothing.
+        alike = "predict" if call.header(b"content-type") in _JSON else ""
+        HttpExchange.__init__(self, plane, route, call, alike)
 
     def read(self, body: Buffer, slot: Slot) -> InferRequest | Generator[None, None, InferRequest]:
         """See ``plain``."""

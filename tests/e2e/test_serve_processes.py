@@ -90,10 +90,17 @@ def test_the_serving_process_imports_no_registry_and_no_road():
     code = (
         "import sys, modelyard.console.cli.serve, modelyard.control.serving, modelyard.runtime.onnx\n"
         f"print([name for name in sys.modules if name.split('.')[0] in {FOREIGN}\n"
-        "       or name in ('modelyard.flow', 'modelyard.deploy.yard', 'modelyard.store.index')])"
+        "       or name in ('modelyard.flow', 'modelyard.deploy.yard', 'modelyard.store.index',\n"
+        "                   'modelyard.compiler.rehearse')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60)
     assert done.stdout.strip() == b"[]"
+
+
+def test_the_job_imports_no_event_loop():
+    code = "import sys, modelyard.control.serve_job; print({'asyncio', 'ssl'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60)
+    assert done.stdout.strip() == b"set()"
 
 
 def test_nothing_is_left_of_the_job_once_the_model_serves(files, home):

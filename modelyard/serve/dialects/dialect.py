@@ -42,12 +42,7 @@ class DialectExchange(HttpExchange):
     def __init__(self, dialect: Dialect, route: Route, call: HttpCall, codec: Codec) -> None:
         self.codec = codec
         self.dialect = dialect
-        HttpExchange.__init__(self, dialect.plane, route, call)
-
-    @property
-    def alike(self) -> str:
-        """Its codec's."""
-        return self.codec.alike
+        HttpExchange.__init__(self, dialect.plane, route, call, codec.alike)
 
     def read(self, body: Buffer, slot: Slot) -> InferRequest | Generator[None, None, InferRequest]:
         """See the codec."""
