@@ -75,9 +75,9 @@ class Frames:
         """The request, or None where the reader must look."""
         # _array_at, written out: this runs once a request.
         at = text.find(b"[", text.find(self._mark))
-        while text.startswith(b"[", at + 1):
+        while text.startswith(b"[", at + 1) and at < _FRAME_BYTES:
             at += 1
-        frame = self._known.get(text[:at])
+        frame = self._known.get(text[:at]) if 0 < at <= _FRAME_BYTES else None
         if frame is None:
             return None
         end = text.find(b"]", at) + 1
@@ -132,9 +132,12 @@ def _is_plain(request: InferRequest) -> bool:
 
 
 def _array_at(text: bytes, mark: bytes) -> int:
-    """Where the innermost array begins that follows the mark; -1 when there is none."""
+    """Where the innermost array begins that follows the mark; -1 when there is none.
+
+    Somewhere in the middle when it is far: a hundred thousand brackets are not gone through.
+    """
     at = text.find(b"[", text.find(mark))
-    while text.startswith(b"[", at + 1):
+    while text.startswith(b"[", at + 1) and at < _FRAME_BYTES:
         at += 1
     return at
 

@@ -224,3 +224,25 @@ def test_arrays_are_the_requests_own():
     assert one.arrays[0].tolist() == [[1, 2, 3, 4]]
     assert two.arrays[0].tolist() == [[5, 6, 7, 8]]
     assert not np.shares_memory(one.arrays[0], two.arrays[0])
+
+
+@pytest.mark.parametrize(
+    "text", [b"[" * 200_000, b'{"data":' + b"[" * 200_000 + b"1" + b"]" * 200_000 + b"}"]
+)
+@pytest.mark.parametrize("mark", [b"", MARK])
+def test_brackets_without_end_are_not_gone_through(text, mark):
+    class Counted(bytes):
+        looks = 0
+
+        def startswith(self, *args):
+            Counted.looks += 1
+            return bytes.startswith(self, *args)
+
+    Counted.looks = 0
+    assert Frames(mark).read(Counted(text)) is None
+    assert Counted.looks < 2000
+
+
+def test_a_text_whose_array_is_far_is_not_looked_up():
+    text = (b'{"x": "' + b"y" * 5000 + b'", "input": [[1,2,3,4]]}', "predict", IRIS)
+    assert learnt(*text).read(text[0]) is None
