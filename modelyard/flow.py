@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from modelyard.artifact.bundle import Bundle, canonical, open_bundle
+from modelyard.artifact.source import GRAPH_NAME, Source
 from modelyard.compiler.optimise import optimise
 from modelyard.compiler.proof import ROWS as PROOF_ROWS
 from modelyard.compiler.proof import Proof, prove
@@ -41,7 +42,7 @@ from modelyard.formats.original import Original
 from modelyard.formats.rows import read_rows
 from modelyard.formats.sniff import sniff
 from modelyard.kept import Making, Manner, keep, open_version, read_graph, read_report, versions
-from modelyard.sources import GRAPH_NAME, Source, read_source
+from modelyard.sources import read_source
 from modelyard.staged import staged
 from modelyard.wishes import OpenLimits, Wishes
 

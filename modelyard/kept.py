@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelyard.artifact.bundle import Bundle, canonical, open_bundle, write_bundle
 from modelyard.artifact.rows import pack_rows, unpack_rows
+from modelyard.artifact.source import GRAPH_NAME, GRAPHS, SOURCE, Source, without_places
 from modelyard.compiler.report import CompileReport
 from modelyard.core.errors import BadConfig, CorruptFile, MissingFile
 from modelyard.core.signature import Signature
@@ -24,7 +25,6 @@ from modelyard.formats.original import HOST_TARGET, opening, sample_columns
 from modelyard.runtime.table import RUNTIMES
 from modelyard.sandbox.policy import Policy
 from modelyard.serve.opened import Opened
-from modelyard.sources import GRAPH_NAME, GRAPHS, SOURCE, Source, without_places
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,11 +6,11 @@ One rule: where it lay on the operator's disk, and what it was called there, lea
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from modelyard.artifact.manifest import check_part_name
+from modelyard.artifact.source import GRAPH_NAME, GRAPHS, SOURCE, Source
 from modelyard.artifact.tree import list_tree
 from modelyard.compiler.external import external_files
 from modelyard.compiler.graph import Graph
@@ -18,29 +18,9 @@ from modelyard.core.digest import sha256_of_stream
 from modelyard.core.errors import CorruptFile, NotConvertible
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from modelyard.formats.sniff import Sniffed
 
-GRAPHS, SOURCE, GRAPH_NAME = "graph", "source", "model.onnx"
-"""Folders of a bundle: a graph with the weights beside it, and the operator's file or files."""
-
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,10}")
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The operator's file, or folder.
-
-    Args:
-        main: what is opened: the name of a part, or of a folder of parts.
-        files: name of the part -> the file that it is a copy of.
-        digests: name of the part -> SHA-256 of what was read.
-    """
-
-    main: str
-    files: Mapping[str, Path]
-    digests: Mapping[str, str]
 
 
 def read_source(path: Path, sniffed: Sniffed) -> Source:
@@ -60,23 +40,6 @@ def read_source(path: Path, sniffed: Sniffed) -> Source:
         main = f"{SOURCE}/model{suffix if _SUFFIX.fullmatch(suffix) else ''}"
         files = {main: path}
     return Source(main, files, {name: _digest(file) for name, file in files.items()})
-
-
-def without_places(value: Any, *folders: Path) -> Any:
-    """Plain JSON values with the paths of these folders cut from every text.
-
-    >>> without_places({"a": ["no /tmp/x/model.pkl"]}, Path("/tmp/x"))
-    {'a': ['no model.pkl']}
-    """
-    if isinstance(value, dict):
-        return {key: without_places(one, *folders) for key, one in value.items()}
-    if isinstance(value, list):
-        return [without_places(one, *folders) for one in value]
-    if isinstance(value, str):
-        for folder in folders:
-            if folder.is_absolute() and folder != folder.parent:
-                value = value.replace(f"{folder}/", "").replace(str(folder), folder.name)
-    return value
 
 
 def _graph(path: Path) -> tuple[str, dict[str, Path]]:

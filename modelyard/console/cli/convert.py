@@ -10,12 +10,12 @@ from pathlib import Path
 import click
 
 from modelyard.artifact.bundle import copy_file
+from modelyard.artifact.source import GRAPHS
 from modelyard.console.cli.asked import asked, asks
 from modelyard.console.text import ProgressLine
 from modelyard.core.errors import NotConvertible
 from modelyard.flow import OpenLimits, Prepared, Wishes, prepare
 from modelyard.settings import read_settings
-from modelyard.sources import GRAPHS
 
 _FILE = click.Path(path_type=Path)
 
