@@ -3,7 +3,8 @@
     python crash_nursery.py ROUNDS SEED PACE_S FOLDER ADDRESS BLOBS [OPTION=VALUE ...]
 
 Acknowledged pushes are lines of FOLDER/acks: model, number, digest, the part's byte. Whatever a worker finds
-wrong is a line of FOLDER/wrong.
+wrong is a line of FOLDER/wrong. PACE_S is how long a round lasts at first; where all are killed before
+anything is acknowledged, the machine is slow and the next round lasts longer.
 """
 
 import os
@@ -25,6 +26,7 @@ from modelyard.store.rows import Entry
 
 MOVES = {("ready", "retire"): "retired"}
 KINDS = 12
+MOST_PACE_S = 2.0
 
 
 def push_for_ever(registry, bundles, folder, chance):
@@ -121,6 +123,7 @@ def main(rounds, seed, pace_s, folder, address, blobs, *options):
     chance = random.Random(int(seed))
     bundles = make_bundles(folder)
     given = dict(option.split("=", 1) for option in options)
+    pace_s, known = float(pace_s), len(read_acks(folder))
     for number in range(int(rounds)):
         pids = []
         for job in (push_for_ever, push_for_ever, collect_for_ever, read_for_ever):
@@ -129,10 +132,13 @@ def main(rounds, seed, pace_s, folder, address, blobs, *options):
                 work(job, bundles, folder, address, blobs, given, f"{seed}-{number}-{len(pids)}")
             pids.append(pid)
         for pid in chance.sample(pids, len(pids)):
-            time.sleep(chance.random() * float(pace_s))
+            time.sleep(chance.random() * pace_s)
             os.kill(pid, signal.SIGKILL)
         for pid in pids:
             os.waitpid(pid, 0)
+        before, known = known, len(read_acks(folder))
+        if known == before:
+            pace_s = min(1.6 * pace_s, MOST_PACE_S)
 
 
 if __name__ == "__main__":
