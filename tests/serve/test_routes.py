@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from plane_running import make_slot
@@ -94,6 +95,7 @@ class Asked:
     method = b"GET"
 
     def __init__(self, path):
+        self.head = SimpleNamespace(method=self.method, path=path)
         self.path = path
         self.status = 0
 
