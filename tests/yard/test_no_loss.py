@@ -51,8 +51,8 @@ def test_a_worker_that_dies_loses_only_what_it_had_in_flight(up):
             until(lambda: all(worker.state == "ready" for worker in _workers(up)))
     heard = load.heard
     assert heard.wrong == []
-    # Each death costs each connection and channel one answer at most; one of them may come back to the port of a
-    # process that is just ending, and be reset once more.
+    # Each death costs each connection and channel one answer at most; one of them may come back to the port
+    # of a process that is just ending, and be reset once more.
     assert len(heard.failed) <= 5 * (connections + channels + 1), heard.failed[:5]
     assert heard.total > 1000
 
