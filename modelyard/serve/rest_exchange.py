@@ -34,7 +34,7 @@ class V2Exchange(HttpExchange):
 
     def __init__(self, plane: DataPlane, route: Route, call: HttpCall) -> None:
         # All JSON, of whatever content type.
-        HttpExchange.__init__(self, plane, route, call, "" if call.header(LENGTH) else "v2")
+        HttpExchange.__init__(self, plane, route, call, "v2" if call.header(LENGTH) is None else "")
 
     def wait(self) -> None:
         """Only a raw body needs the version that answers to be known."""
@@ -42,9 +42,7 @@ class V2Exchange(HttpExchange):
         if size == 0:
             self.park()
         else:
-            body = self.call.body
-            view = memoryview(body) if type(body) is bytearray else body
-            self.begin(rest.decode_infer(view, size, None, self.plane.limits, self.plane.shared))  # type: ignore[arg-type]
+            self.begin(rest.decode_infer(self.body, size, None, self.plane.limits, self.plane.shared))
 
     def read(self, body: Buffer, slot: Slot) -> InferRequest | Generator[None, None, InferRequest]:
         """See ``rest``."""

@@ -94,6 +94,17 @@ def test_a_row_with_a_nan_is_answered_alone_and_its_neighbours_too():
                 assert caller.hear() == [float(at) if at <= 5 else None, 1.0]
 
 
+def test_a_header_length_without_a_number_is_refused_before_and_after_a_body_like_it_was_read():
+    body = json.dumps({"inputs": [v2([1.0, 2.0])]}).encode()
+    with Plane() as plane:
+        plane.publish(plane.slot("m", "1", runner=Times(1)))
+        for headers, status in (({"Inference-Header-Content-Length": ""}, 400), ({}, 200), ({}, 200)) * 2:
+            connection = plane.connect()
+            connection.request("POST", "/v2/models/m/infer", body, headers)
+            assert connection.getresponse().status == status
+            connection.close()
+
+
 def test_a_new_version_with_another_signature_starts_afresh():
     from modelyard.core.signature import Signature, TensorSpec
     from modelyard.core.tensor import DTYPES
