@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 from modelyard.core.errors import InternalError, ModelyardError
 from modelyard.core.request import InferRequest
 from modelyard.serve.exchange import Exchange, step_finding
+from modelyard.serve.http_answer import JSON
+from modelyard.serve.status import public_message, status_of
+from modelyard.wire.rest_reply import encode_error
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from modelyard.wire.binary import Buffer
 
 KEY = b"x-modelyard-key"
+AGAIN = {429: b"Retry-After: 1\r\n", 503: b"Retry-After: 1\r\n"}
 
 
 class HttpExchange(Exchange):
@@ -136,3 +140,14 @@ class HttpExchange(Exchange):
     def write(self, encoded: Any) -> None:
         """Hand what ``written`` gave to the connection."""
         self.call.respond(200, encoded)
+
+    def fail(self, error: ModelyardError) -> None:
+        """V2's error body, which ``/predict`` has too."""
+        respond_error(self.call, error)
+
+
+def respond_error(call: HttpCall, error: ModelyardError) -> None:
+    """The error body of V2, with the stable code beside the sentence."""
+    status = status_of(error).http
+    body = encode_error(public_message(error), error.code)
+    call.respond(status, body, JSON, AGAIN.get(status, b""))

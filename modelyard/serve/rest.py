@@ -18,9 +18,10 @@ from modelyard.serve.dataplane import not_ready
 from modelyard.serve.dialects.claims import claim
 from modelyard.serve.exchange import step_finding
 from modelyard.serve.http_answer import JSON
+from modelyard.serve.http_exchange import respond_error
 from modelyard.serve.lookup import Lookup
 from modelyard.serve.repository import Repository
-from modelyard.serve.rest_exchange import PlainExchange, V2Exchange, respond_error
+from modelyard.serve.rest_exchange import PlainExchange, V2Exchange
 from modelyard.serve.routes import Route, Slot
 from modelyard.wire import rest, triton
 

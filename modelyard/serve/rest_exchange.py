@@ -1,13 +1,12 @@
-"""Inference calls over HTTP: Open Inference Protocol V2 and ``POST /predict``, and the error body of both."""
+"""Inference calls over HTTP: Open Inference Protocol V2 and ``POST /predict``."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modelyard.core.errors import BadRequest, ModelyardError
+from modelyard.core.errors import BadRequest
 from modelyard.serve.http_answer import JSON
 from modelyard.serve.http_exchange import HttpExchange
-from modelyard.serve.status import public_message, status_of
 from modelyard.wire import plain, rest
 from modelyard.wire.plain_reply import encode_predictions
 
@@ -71,10 +70,6 @@ class V2Exchange(HttpExchange):
                 200, encoded.parts, BINARY, b"Inference-Header-Content-Length: %d\r\n" % encoded.json_size
             )
 
-    def fail(self, error: ModelyardError) -> None:
-        """The protocol's error body."""
-        respond_error(self.call, error)
-
 
 class PlainExchange(HttpExchange):
     """One ``POST /predict`` call."""
@@ -111,20 +106,6 @@ class PlainExchange(HttpExchange):
     def written(self, reply: InferReply) -> bytes:
         """In kind."""
         return encode_predictions(reply, *self._kept)
-
-    def fail(self, error: ModelyardError) -> None:
-        """The protocol's error body."""
-        respond_error(self.call, error)
-
-
-def respond_error(call: HttpCall, error: ModelyardError) -> None:
-    """The error body of the protocol, with the stable code beside the sentence."""
-    status = status_of(error).http
-    body = rest.encode_error(public_message(error), error.code)
-    call.respond(status, body, JSON, _EXTRA.get(status, b""))
-
-
-_EXTRA = {429: b"Retry-After: 1\r\n", 503: b"Retry-After: 1\r\n"}
 
 
 def _header_size(text: bytes) -> int:

@@ -15,7 +15,7 @@ from msgspec.json import encode as to_json
 from modelyard.core.errors import MethodNotAllowed, ModelyardError, RouteNotFound
 from modelyard.serve.dataplane import not_ready
 from modelyard.serve.http_answer import JSON
-from modelyard.serve.http_exchange import HttpExchange
+from modelyard.serve.http_exchange import AGAIN, HttpExchange
 from modelyard.serve.status import public_message, status_of
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from modelyard.wire.dialects.codec import Codec
 
     Handler: TypeAlias = Callable[[HttpCall], None]
-
-AGAIN = {429: b"Retry-After: 1\r\n", 503: b"Retry-After: 1\r\n"}
 
 
 class DialectExchange(HttpExchange):

@@ -24,8 +24,8 @@ from msgspec.json import encode as to_json
 from modelyard.core.errors import RegionNotFound, Unsupported
 from modelyard.serve.dialects.dialect import Dialect, DialectExchange, only
 from modelyard.serve.http_answer import JSON
+from modelyard.serve.http_exchange import respond_error
 from modelyard.serve.http_stream import HttpStream
-from modelyard.serve.rest_exchange import respond_error
 from modelyard.serve.status import public_message
 from modelyard.serve.streaming import Streamed
 from modelyard.wire import rest
