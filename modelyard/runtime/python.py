@@ -167,7 +167,7 @@ class PythonRuntime:
 
     def _host(self) -> Child:
         child = self._child
-        if child is None:
+        if child is None or not child.alive:  # the keeper may not have heard of its end yet
             raise Unavailable(self._down())
         return child
 

@@ -152,6 +152,29 @@ def test_a_host_that_dies_while_idle_is_back_before_anyone_asks(open_host):
     np.testing.assert_array_equal(runtime.run(rows(5))[0], rows(5)[0] * 2)
 
 
+def test_a_request_that_comes_before_the_death_was_noticed_may_wait_for_the_next_host(open_host, monkeypatch):
+    """It never reached the process that died, so that it is no suspect."""
+    runtime = open_host()
+    noticed = threading.Event()
+    clear = runtime._bell.clear
+
+    def late_clear():
+        noticed.wait(60)
+        clear()
+
+    monkeypatch.setattr(runtime._bell, "clear", late_clear)
+    try:
+        with pytest.raises(HostDied):
+            runtime.run(rows(-9))
+        assert runtime._child is not None
+        for _ in range(3):
+            with pytest.raises(Unavailable, match="is being restarted"):
+                runtime.run(rows(5))
+    finally:
+        noticed.set()
+    assert answers_again(runtime)
+
+
 def test_while_it_is_down_nobody_waits(open_host, tmp_path):
     gate = tmp_path / "gate"
     runtime = open_host({"fails_while": str(gate)}, read=(tmp_path,))

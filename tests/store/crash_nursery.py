@@ -4,7 +4,8 @@
 
 Acknowledged pushes are lines of FOLDER/acks: model, number, digest, the part's byte. Whatever a worker finds
 wrong is a line of FOLDER/wrong. PACE_S is how long a round lasts at first; where all are killed before
-anything is acknowledged, the machine is slow and the next round lasts longer.
+anything is acknowledged, the machine is slow and the next round lasts longer, and after a good one shorter
+again. No round begins after MOST_S; what it prints at the end is how many there were.
 """
 
 import os
@@ -27,6 +28,7 @@ from modelyard.store.rows import Entry
 MOVES = {("ready", "retire"): "retired"}
 KINDS = 12
 MOST_PACE_S = 2.0
+MOST_S = 40.0
 
 
 def push_for_ever(registry, bundles, folder, chance):
@@ -123,22 +125,24 @@ def main(rounds, seed, pace_s, folder, address, blobs, *options):
     chance = random.Random(int(seed))
     bundles = make_bundles(folder)
     given = dict(option.split("=", 1) for option in options)
-    pace_s, known = float(pace_s), len(read_acks(folder))
-    for number in range(int(rounds)):
+    first_s, known = float(pace_s), len(read_acks(folder))
+    pace_s, end, done = first_s, time.monotonic() + MOST_S, 0
+    while done < int(rounds) and time.monotonic() < end:
         pids = []
         for job in (push_for_ever, push_for_ever, collect_for_ever, read_for_ever):
             pid = os.fork()
             if pid == 0:
-                work(job, bundles, folder, address, blobs, given, f"{seed}-{number}-{len(pids)}")
+                work(job, bundles, folder, address, blobs, given, f"{seed}-{done}-{len(pids)}")
             pids.append(pid)
         for pid in chance.sample(pids, len(pids)):
             time.sleep(chance.random() * pace_s)
             os.kill(pid, signal.SIGKILL)
         for pid in pids:
             os.waitpid(pid, 0)
+        done += 1
         before, known = known, len(read_acks(folder))
-        if known == before:
-            pace_s = min(1.6 * pace_s, MOST_PACE_S)
+        pace_s = min(1.6 * pace_s, MOST_PACE_S) if known == before else max(pace_s / 1.6, first_s)
+    print(done)
 
 
 if __name__ == "__main__":

@@ -28,12 +28,13 @@ HERE = Path(__file__).parent
 
 
 def torment(tmp_path, address, blobs, options, rounds, pace_s=0.05):
-    """Rounds of four workers killed at random; then everything must hold."""
+    """Rounds of four workers killed at random, as many as a slow machine has time for; all must hold."""
+    done = 0
     with Index(Database(address)) as index:
         registry = Registry(index, open_blobs(blobs, **options), tmp_path / "cache")
         given = [f"{key}={value}" for key, value in options.items()]
         for seed in range(3):
-            subprocess.run(
+            ended = subprocess.run(
                 [
                     *(sys.executable, HERE / "crash_nursery.py", str(rounds // 3), str(seed), str(pace_s)),
                     *(tmp_path, address, blobs, *given),
@@ -41,13 +42,17 @@ def torment(tmp_path, address, blobs, options, rounds, pace_s=0.05):
                 check=True,
                 timeout=150,
                 env={**os.environ, "PYTHONPATH": str(HERE)},
+                stdout=subprocess.PIPE,
+                text=True,
             )
+            done += int(ended.stdout)
             wrong = tmp_path / "wrong"
             assert not wrong.exists(), wrong.read_text()[:3000]
             checkup = fsck(index, registry.blobs)
             assert checkup.ok, checkup.findings[:5]
         acks = read_acks(tmp_path)
-        assert len(acks) > rounds / 4
+        assert done >= 9
+        assert len(acks) > done / 4
         assert len({ack[:2] for ack in acks}) == len(acks)
         for model, number, manifest, kind in acks:
             assert index.get_version(model, number).manifest == manifest

@@ -61,7 +61,7 @@ class Call:
 
     def result(self):
         result, error = self.found.get(timeout=60)
-        assert error is None, error
+        assert error is None, error.message()
         return result
 
     def error(self):
