@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import platform
 import tempfile
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from modelyard.artifact.bundle import Bundle, canonical, open_bundle
 from modelyard.artifact.source import GRAPH_NAME, Source
@@ -63,8 +64,7 @@ __all__ = ("OpenLimits", "Prepared", "Wishes", "open_version", "prepare", "rehea
 EXAMPLE_ROWS = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(Struct, frozen=True):
     """A model at the end of the road.
 
     Args:
@@ -140,8 +140,7 @@ def rehearse_version(folder: Path, limits: OpenLimits | None = None, *, trust: b
                 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
+class _Job(Struct, frozen=True):
     """One model on its way: what every step needs."""
 
     source: Path
@@ -269,8 +268,7 @@ def _apart(original: Original, groups: Sequence[Group]) -> Proof:
     return Proof(False, "equal rows show nothing of how they are treated; give more with --sample", False)
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
+class _Made(Struct, frozen=True):
     """What became of a conversion: no graph and no recording where the original must answer itself.
 
     Args:

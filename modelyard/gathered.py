@@ -9,9 +9,10 @@ from __future__ import annotations
 import ast
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from modelyard.core.errors import CorruptFile, MissingFile, TooLarge
 from modelyard.formats.functions.load import MARK
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 _CODE_BYTES, _DATA_BYTES, _FILES = 4 << 20, 256 << 20, 200
 
 
-@dataclass(frozen=True, slots=True)
-class Code:
+class Code(Struct, frozen=True):
     """A function of a file.
 
     Args:

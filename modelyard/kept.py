@@ -10,10 +10,12 @@ import json
 import os
 import platform
 import tempfile
-from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from modelyard.artifact.bundle import Bundle, canonical, open_bundle, write_bundle
 from modelyard.artifact.rows import pack_rows, unpack_rows
@@ -65,8 +67,7 @@ _NOT_SO = (KeyError, TypeError, ValueError, IndexError, AttributeError, Overflow
 """What reading facts and rows raises when another hand than ours wrote them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Manner:
+class Manner(Struct, frozen=True):
     """How the original was opened, and is to be opened again.
 
     Args:
@@ -86,8 +87,7 @@ class Manner:
     tolerance: float
 
 
-@dataclass(frozen=True, slots=True)
-class Making:
+class Making(Struct, frozen=True):
     """What the road made of a model.
 
     Args:

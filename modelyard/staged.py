@@ -10,11 +10,11 @@ from __future__ import annotations
 import shutil
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import Struct
 
 from modelyard.artifact.rows import unpack_rows
 from modelyard.compiler.report import CompileReport
@@ -38,8 +38,7 @@ _AROUND = ("pre", "post")
 _OF_INPUTS = "input"
 
 
-@dataclass(frozen=True, slots=True)
-class Staged:
+class Staged(Struct, frozen=True):
     """Where the road starts.
 
     Args:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from modelyard.compiler.verify import Tolerance
 from modelyard.sandbox.policy import Policy
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-@dataclass(frozen=True, slots=True)
-class OpenLimits:
+class OpenLimits(Struct, frozen=True):
     """What a child of the road may use: seconds from start to end, and bytes of memory."""
 
     wall_s: float = 180.0
@@ -26,8 +26,7 @@ class OpenLimits:
         return Policy(memory_bytes=self.memory_bytes, cpu_s=self.wall_s, wall_s=self.wall_s)
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
+class Wishes(Struct, frozen=True):
     """What the operator asked for.
 
     Args:

@@ -16,9 +16,10 @@ import secrets
 import shutil
 import stat
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+from msgspec import Struct
 
 from modelyard.artifact.manifest import (
     FORMAT,
@@ -45,8 +46,7 @@ _FICLONE = 0x40049409
 """The ioctl that makes one file share the blocks of another until either is written (btrfs, XFS)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bundle:
+class Bundle(Struct, frozen=True):
     """An opened bundle.
 
     Args:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from modelyard.core.digest import sha256_of
 from modelyard.core.errors import CorruptFile
@@ -29,8 +30,7 @@ _NAME_CHARS, _TAIL_CHARS, _HEAD_CHARS = 240, 100, 155
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """One file of a bundle: its name, the SHA-256 of its content, its size in bytes."""
 
     name: str
@@ -38,8 +38,7 @@ class Part:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(Struct, frozen=True):
     """What a manifest says; ``digest`` is the SHA-256 of its bytes, and so of everything in the bundle."""
 
     facts: Mapping[str, Any]

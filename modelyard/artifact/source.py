@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,8 +14,7 @@ GRAPHS, SOURCE, GRAPH_NAME = "graph", "source", "model.onnx"
 """Folders of a bundle: a graph with the weights beside it, and the operator's file or files."""
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """The operator's file, or folder.
 
     Args:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import tarfile
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
+
+from msgspec import Struct
 
 from modelyard.artifact.bundle import Bundle, open_bundle, receive_bundle
 from modelyard.artifact.manifest import MANIFEST, MOST_BYTES, read_manifest, split_name
@@ -35,8 +36,7 @@ _REFUSED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ImportLimits:
+class ImportLimits(Struct, frozen=True):
     """What a bundle that comes from elsewhere may have: bytes in all its files, and bytes in one."""
 
     total_bytes: int = 64 << 30

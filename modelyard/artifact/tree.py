@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from modelyard.artifact.manifest import check_apart, check_part_name
 from modelyard.core.errors import CorruptFile, MissingFile, TooLarge, UnsafeFile
 
 
-@dataclass(frozen=True, slots=True)
-class TreeLimits:
+class TreeLimits(Struct, frozen=True):
     """What a folder may have: files, folders in folders, bytes in all its files."""
 
     files: int = 9_000

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from modelyard.core.errors import BadInput
 
 PORTS = {"http": 80, "https": 443, "grpc": 8001, "grpcs": 8001}
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """A server's address.
 
     Args:

@@ -6,8 +6,9 @@ bytes, and one piece of code serves the blocking and the asyncio client.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,8 +36,7 @@ class Answer(NamedTuple):
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
+class Call(Struct, Generic[T], frozen=True):
     """One question.
 
     Args:
@@ -56,8 +56,7 @@ class Call(Generic[T]):
     headers: Sequence[tuple[str, str]] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True):
     """One inference to ask for.
 
     Args:
@@ -81,8 +80,7 @@ class Order:
     parameters: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Inference:
+class Inference(Struct, frozen=True):
     """The answer to an order; arrays are read-only views of what arrived."""
 
     model: str
@@ -91,8 +89,7 @@ class Inference:
     id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
+class ModelInfo(Struct, frozen=True):
     """What a server says of a model.
 
     Args:
@@ -110,8 +107,7 @@ class ModelInfo:
     complete: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ServerInfo:
+class ServerInfo(Struct, frozen=True):
     """What a server says of itself."""
 
     name: str

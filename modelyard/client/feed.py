@@ -8,10 +8,10 @@ A missing value (None, NaN, pandas' NA) is NaN among floats and an empty text am
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import Struct
 
 from modelyard.client.cells import cast
 from modelyard.core.errors import BadInput
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from modelyard.core.tensor import Array
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
+class Columns(Struct, frozen=True):
     """Rows that have column names.
 
     Args:

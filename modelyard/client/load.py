@@ -11,11 +11,11 @@ import asyncio
 import resource
 from array import array
 from collections import Counter, deque
-from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from msgspec import Struct, field
 
 from modelyard.core.errors import ModelyardError, Unavailable
 
@@ -37,8 +37,7 @@ TIMER_SLACK_S = 0.002
 """Event loops wake up to this late; where a connection was free, that is not the server's time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """One run.
 
     Args:
@@ -56,8 +55,7 @@ class Plan:
     seed: int = 0
 
 
-@dataclass(slots=True)
-class Result:
+class Result(Struct):
     """What one run found.
 
     Args:

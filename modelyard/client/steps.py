@@ -7,11 +7,12 @@ given the answers, so the blocking and the asyncio client run the very same step
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import count
 from random import random
 from time import monotonic
 from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from msgspec import Struct
 
 from modelyard.client.call import Answer, Call, Dialect, Inference, ModelInfo, Order, ServerInfo
 from modelyard.client.codec import wire_array
@@ -41,8 +42,7 @@ class Pause(NamedTuple):
 Steps: TypeAlias = Generator["Send | Pause", "Answer | None", T]
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
+class Patience(Struct, frozen=True):
     """How long to wait and how often to try again.
 
     Args:

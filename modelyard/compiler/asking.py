@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from modelyard.core.errors import CallerError, ModelFailed
 
@@ -21,8 +21,7 @@ CALLS = 64
 """The most calls spent on finding out which rows are refused; what is left then counts as refused."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answers:
+class Answers(Struct, frozen=True):
     """Answers to those rows that were answered.
 
     Args:

@@ -6,10 +6,10 @@ they are within a slack that is small beside the spread of the original's own an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from modelyard.core.signature import Signature
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 _FLOAT32_STEPS = 16 * float(np.finfo(np.float32).eps)
 
 
-@dataclass(frozen=True, slots=True)
-class Slack:
+class Slack(Struct, frozen=True):
     """How far scores may differ.
 
     Args:
@@ -31,8 +30,7 @@ class Slack:
     relative: float
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
+class Agreement(Struct, frozen=True):
     """One entry a row.
 
     Args:

@@ -6,10 +6,10 @@ one is ``CorruptFile``, counts and depths are bounded, and what is not understoo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
+from msgspec import Struct
 
 from modelyard.compiler.onnx_messages import MESSAGES
 from modelyard.core.errors import CorruptFile
@@ -43,8 +43,7 @@ TENSOR_KINDS = {
 _EXTERNAL = 1  # TensorProto.DataLocation
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(Struct, frozen=True):
     """An input or output of a graph.
 
     Args:
@@ -60,8 +59,7 @@ class Value:
     shape: tuple[int | str | None, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
+class Attribute(Struct, frozen=True):
     """One attribute of a node; only what the compiler asks about."""
 
     name: str

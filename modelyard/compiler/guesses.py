@@ -5,10 +5,10 @@ Pure and seeded. Used only to find out how a graph treats rows, never to judge i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,8 +25,7 @@ MANNERS = ("usual", "positive", "small", "zero")
 _WORDS = (b"a", b"the model", b"Yes", b"no", b"1", b"", b"caf\xc3\xa9", b"x y z")
 
 
-@dataclass(frozen=True, slots=True)
-class Guess:
+class Guess(Struct, frozen=True):
     """One way to fill the inputs.
 
     Args:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from modelyard.compiler.graph import Graph
 from modelyard.compiler.passes.table import PASSES
@@ -12,8 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-@dataclass(frozen=True, slots=True)
-class Optimised:
+class Optimised(Struct, frozen=True):
     """A graph that went through the passes.
 
     Args:

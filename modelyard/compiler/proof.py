@@ -6,10 +6,10 @@ order and alone; only where each gets the same answer every time may a server mi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from modelyard.core.errors import BadInput, ModelFailed, TooLarge
 
@@ -25,8 +25,7 @@ ROWS = 5
 """How many rows are run together."""
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(Struct, frozen=True):
     """What running in several sizes showed.
 
     Args:

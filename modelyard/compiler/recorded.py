@@ -5,10 +5,10 @@ One rule: the recording is right. A later answer differs in one place, and the s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from modelyard.compiler.asking import ask
 from modelyard.compiler.compare import Slack, in_slacks, is_exact, own_ties, spreads
@@ -40,8 +40,7 @@ ROWS, POOL_ROWS = 8, 16
 UNREPEATABLE = "the model answers the same rows differently each time: no answers are kept to check it by"
 
 
-@dataclass(frozen=True, slots=True)
-class Recording:
+class Recording(Struct, frozen=True):
     """A few rows, and the original's answers to them.
 
     Args:

@@ -7,10 +7,10 @@ file of 1 KB can ask for 5 GB or loop for ever; it ends here, in one line that n
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from msgspec.structs import replace
 
 from modelyard.compiler.checked import Checked
 from modelyard.compiler.declared import check_declared

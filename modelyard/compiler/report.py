@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from modelyard.compiler.checked import Checked
 from modelyard.compiler.race import Race
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-@dataclass(frozen=True, slots=True)
-class CompileReport:
+class CompileReport(Struct, frozen=True):
     """One model's way through the compiler.
 
     Args:

@@ -6,8 +6,9 @@ One rule: a role is given only where names, datatypes and nodes agree; anything 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from modelyard.compiler.graph import attributes, text
 from modelyard.compiler.passes.zipmap import CLASSES_KEY

@@ -7,10 +7,10 @@ seeded: the same model gives the same rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+from msgspec import Struct
 
 from modelyard.compiler import columns, texts
 from modelyard.core.profile import ColumnProfile
@@ -40,8 +40,7 @@ OPEN_SIZE = 4
 """The size given to an axis of any size that is not the batch."""
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(Struct, frozen=True):
     """Rows of one kind.
 
     Args:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -11,8 +13,7 @@ if TYPE_CHECKING:
 _HEAD = ("rows", "compared", "labels differ", "scores close", "worst", "")
 
 
-@dataclass(frozen=True, slots=True)
-class GroupVerdict:
+class GroupVerdict(Struct, frozen=True):
     """One group of rows.
 
     Args:
@@ -42,8 +43,7 @@ class GroupVerdict:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Struct, frozen=True):
     """One row that differs.
 
     Args:
@@ -59,8 +59,7 @@ class Difference:
     compiled: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """Whether a compiled graph answers as the original does.
 
     Args:

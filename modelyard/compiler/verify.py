@@ -19,10 +19,10 @@ Rows of the user or of the training set get neither of the last two.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from msgspec import Struct
 
 from modelyard.compiler.asking import Answers, ask
 from modelyard.compiler.compare import Agreement, Slack, best_score, compare, no_numbers, own_ties, spreads
@@ -54,8 +54,7 @@ class Original(Protocol):
         """Its answer; raises a ``ModelyardError`` where it refuses."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tolerance:
+class Tolerance(Struct, frozen=True):
     """How close the compiled graph must come.
 
     Args:
@@ -72,8 +71,7 @@ class Tolerance:
     fewest: int = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """How a kind of group is judged.
 
     Args:

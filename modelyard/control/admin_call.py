@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote
 
 import msgspec
+from msgspec import Struct
 
 from modelyard.artifact.tarball import ImportLimits
 from modelyard.control.desk import Desk
@@ -31,8 +31,7 @@ _OVERHEAD = 128 << 20
 """A manifest and the padding of a tar, at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """What every route works on.
 
     Args:

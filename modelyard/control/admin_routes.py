@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msgspec import structs
+from msgspec import Struct, field, structs
 from starlette.responses import Response, StreamingResponse
 
 from modelyard.client.admin_values import (
@@ -47,8 +46,7 @@ if TYPE_CHECKING:
 MOST_WAIT_S = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """One route.
 
     Args:

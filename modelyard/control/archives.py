@@ -13,11 +13,12 @@ import socket
 import ssl
 import threading
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+
+from msgspec import Struct
 
 from modelyard.core.errors import BadInput, MissingFile, ModelNotFound
 
@@ -36,8 +37,7 @@ _URL = re.compile(r"[!-\[\]-~]+")
 """Visible ASCII without the backslash, which some readers of URLs take for a slash."""
 
 
-@dataclass(frozen=True, slots=True)
-class FetchLimits:
+class FetchLimits(Struct, frozen=True):
     """What a download may cost: bytes, seconds in all, and seconds of silence."""
 
     size_bytes: int = 8 << 30

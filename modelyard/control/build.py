@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from modelyard.core.routing import WHOLE
 from modelyard.serve.link import WantedModel, WantedSplit, WantedVersion
@@ -17,8 +19,7 @@ if TYPE_CHECKING:
     from modelyard.store.rows import Version
 
 
-@dataclass(frozen=True, slots=True)
-class Built:
+class Built(Struct, frozen=True):
     """What a model's wish became; ``missing`` are the versions whose bundles are not here."""
 
     model: WantedModel | None

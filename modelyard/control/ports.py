@@ -6,8 +6,10 @@ let another yard of the same user take half of the traffic.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from modelyard.serve.http import listen
 
@@ -19,8 +21,7 @@ if TYPE_CHECKING:
     from modelyard.serve.options import ServeOptions
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
+class Ports(Struct, frozen=True):
     """The options with definite ports, and the bound sockets that keep others off; none of them listens."""
 
     options: ServeOptions

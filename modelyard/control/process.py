@@ -13,9 +13,12 @@ import contextlib
 import logging
 import os
 import signal
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from modelyard.control.asks import Asks
 from modelyard.control.console import Console
@@ -85,8 +88,7 @@ class ControlOptions:
     torchserve_rpc: tuple[str, int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Up:
+class Up(Struct, frozen=True):
     """What is up: where, and what is served; ``torchserve`` is its management API's address over gRPC."""
 
     standing: Standing

@@ -7,9 +7,11 @@ many hosts that see the same one acts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from modelyard.deploy.guard import BAD, Rules, Window, judge
 from modelyard.deploy.plan import Order
@@ -28,8 +30,7 @@ Counted: TypeAlias = "Mapping[str, Mapping[Key, Window]]"
 """Host -> version -> what it counted since its beginning."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deed:
+class Deed(Struct, frozen=True):
     """What should be ordered.
 
     Args:
@@ -51,8 +52,7 @@ class Deed:
     rules: Rules | None = None
 
 
-@dataclass(slots=True)
-class _Trial:
+class _Trial(Struct):
     """One step of one canary: where every host's counters stood when it was first looked at."""
 
     step: tuple[object, ...]

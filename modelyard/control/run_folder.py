@@ -14,8 +14,10 @@ import os
 import re
 import socket
 import struct
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Self
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from modelyard.core.errors import Conflict
 from modelyard.core.ref import check_name
@@ -27,8 +29,7 @@ LOCK, CONTROL, SUMS = "control.lock", "control.json", "sums.msgpack"
 _SOCKET = re.compile(r"worker-([0-9]{1,6})-([0-9]{1,9})\.sock")
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """What a running control says of itself.
 
     Args:
@@ -46,8 +47,7 @@ class Standing:
     grpc: str
 
 
-@dataclass(frozen=True, slots=True)
-class SocketName:
+class SocketName(Struct, frozen=True):
     """The name of a worker's socket: its berth, and how many came before it."""
 
     berth: int

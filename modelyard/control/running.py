@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from modelyard.control.doors import Doors
 
@@ -32,8 +33,7 @@ def restart_delay(deaths_s: Sequence[float], now_s: float) -> float:
     return 0.0 if recent <= _FREE else min(0.5 * 2.0 ** (recent - _FREE - 1), _MOST_DELAY_S)
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(Struct, frozen=True):
     """What a worker is started with.
 
     Args:

@@ -8,11 +8,11 @@ Nothing of the model's road and nothing of a registry is imported here.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import Struct
 
 from modelyard.compiler.report import CompileReport
 from modelyard.control.serve_start import end_job
@@ -35,8 +35,7 @@ if TYPE_CHECKING:
 _LINE_BYTES = 16 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(Struct, frozen=True):
     """A model that is ready.
 
     Args:

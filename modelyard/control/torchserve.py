@@ -14,8 +14,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct, field
 
 from modelyard.control.archives import FetchLimits, archive, loaded_at_start, shown
 from modelyard.control.torchserve_describe import Seen, describe, list_models, ready_versions
@@ -72,8 +73,7 @@ class Holds(Protocol):
         """Hold these versions too; on the loop."""
 
 
-@dataclass(frozen=True, slots=True)
-class ManagementOptions:
+class ManagementOptions(Struct, frozen=True):
     """What the management API is told.
 
     Args:

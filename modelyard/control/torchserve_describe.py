@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from modelyard.control.torchserve_words import pretty, show_version, url_of
 from modelyard.core.errors import FileError, ModelNotFound, VersionNotFound
@@ -26,8 +27,7 @@ _STATES = {"serving": "READY", "cold": "READY", "draining": "UNLOADING", "unload
 """TorchServe has two words, and says UNLOADING for what is loading too; here that is LOADING."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """What this host's processes say.
 
     Args:

@@ -7,10 +7,10 @@ Sources: pytorch/serve docs/management_api.md, and ``ApiUtils``, ``DescribeModel
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import Struct
 
 from modelyard.core.errors import BadRequest, FileError, ModelNotFound, VersionNotFound
 from modelyard.serve.status import public_message, status_of
@@ -47,8 +47,7 @@ _VERSION = re.compile(r"([1-9][0-9]{0,17})(?:\.0)?", re.ASCII)
 _NOTE = re.compile(r"registered from (\S+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(Struct, frozen=True):
     """An answer, before it is HTTP or gRPC.
 
     Args:
@@ -131,8 +130,7 @@ def url_of(name: str, number: int, note: str) -> str:
     return found[1] if found else f"{name}:{number}"
 
 
-@dataclass(frozen=True, slots=True)
-class Register:
+class Register(Struct, frozen=True):
     """A wish to register a model.
 
     Args:
@@ -154,8 +152,7 @@ class Register:
     ignored: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
+class Scale(Struct, frozen=True):
     """A wish for workers."""
 
     least: int = 1

@@ -7,10 +7,10 @@ import logging
 import re
 import sys
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import msgspec
+from msgspec import Struct
 
 from modelyard.control.watch_words import Pushed, PushJob
 from modelyard.core.digest import sha256_of
@@ -28,8 +28,7 @@ AGAIN_S = 15.0
 _NOTE = re.compile(r"watched \S{1,200}/([0-9]{1,18}), files ([0-9a-f]{16})")
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True):
     """A folder's version with these files and these settings."""
 
     version: int

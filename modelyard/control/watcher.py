@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from modelyard.control.watch_push import Key, Pushes, key_of
 from modelyard.core.errors import ModelNotFound, ModelyardError
@@ -38,8 +39,7 @@ _SHARE = 10.0
 """A look at a large folder takes time: looking costs a tenth of it at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class WatchOptions:
+class WatchOptions(Struct, frozen=True):
     """What to follow.
 
     Args:
@@ -53,8 +53,7 @@ class WatchOptions:
     trust: bool = False
 
 
-@dataclass(slots=True)
-class _Followed:
+class _Followed(Struct):
     """One model: what its folder's versions became, and what was released last."""
 
     known: dict[Key, int] = field(default_factory=dict)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class WireLimits:
+class WireLimits(Struct, frozen=True):
     """Bounds on one request body.
 
     Args:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-@dataclass(frozen=True, slots=True)
-class ColumnProfile:
+class ColumnProfile(Struct, frozen=True):
     """One column of one input.
 
     Args:
@@ -53,8 +53,7 @@ class ColumnProfile:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(Struct, frozen=True):
     """``columns[i]`` are the columns of input i: one for each entry of its last axis, or one for all."""
 
     columns: tuple[tuple[ColumnProfile, ...], ...]

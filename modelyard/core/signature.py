@@ -6,8 +6,9 @@ every answer that is "no" names the tensor, the finding and what would be right.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from modelyard.core.errors import BadInput
 from modelyard.core.tensor import DTYPES, Array, DType
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
+class TensorSpec(Struct, frozen=True):
     """One input or output.
 
     Args:
@@ -71,8 +71,7 @@ class TensorSpec:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(Struct, frozen=True):
     """Inputs and outputs of a model, and what the outputs mean.
 
     Args:
@@ -92,10 +91,6 @@ class Signature:
     label: str | None = None
     scores: str | None = None
     classes: tuple[str, ...] = ()
-    _order: dict[str, int] = field(init=False, repr=False, compare=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._order.update({spec.name: at for at, spec in enumerate(self.inputs)})
 
     def bind(self, names: Sequence[str], arrays: Sequence[Array]) -> tuple[tuple[Array, ...], int]:
         """Order named arrays as the runtime wants them.
@@ -117,8 +112,13 @@ class Signature:
 
     def _bind_many(self, names: Sequence[str], arrays: Sequence[Array]) -> tuple[tuple[Array, ...], int]:
         bound: list[Array | None] = [None] * len(self.inputs)
-        for name, array in zip(names, arrays, strict=True):
-            at = self._order.get(name)
+        order: dict[str, int] | None = None
+        for place, (name, array) in enumerate(zip(names, arrays, strict=True)):
+            if place < len(bound) and self.inputs[place].name == name:
+                at: int | None = place
+            else:
+                order = order or {spec.name: at for at, spec in enumerate(self.inputs)}
+                at = order.get(name)
             if at is None:
                 raise BadInput(f"unknown input {name[:80]!r}; the model takes {self._names()}")
             if bound[at] is not None:

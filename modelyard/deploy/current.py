@@ -6,8 +6,10 @@ the guard's rules. So the past is read, not computed, and a rollback reads one r
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
+from msgspec.structs import asdict
 
 from modelyard.deploy.guard import Rules
 from modelyard.deploy.plan import Order
@@ -22,8 +24,7 @@ if TYPE_CHECKING:
     from modelyard.deploy.plan import Plan
 
 
-@dataclass(frozen=True, slots=True)
-class Current:
+class Current(Struct, frozen=True):
     """A release with everything that its row says.
 
     Args:
@@ -66,8 +67,7 @@ class Current:
         return tuple(dict.fromkeys(numbers if self.standby is None else [*numbers, self.standby]))
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """What came of an order: what is in force now, in a sentence, and whether anything changed."""
 
     current: Current

@@ -30,9 +30,10 @@ Nothing finer than the bucket bounds can be seen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import exp, inf, log
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from modelyard.monitor.histogram import LATENCY_BOUNDS_S, Histogram
 
@@ -53,8 +54,7 @@ GOOD, BAD, UNSURE = "good", "bad", "unsure"
 _NO_COUNTS = (0,) * (len(LATENCY_BOUNDS_S) + 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """Sums over the requests that one version answered in one stretch of time; they merge exactly.
 
     Args:
@@ -133,8 +133,7 @@ class Window:
         return cls(int(row[0]), int(row[1]), int(row[2]), tuple(int(count) for count in row[3]))
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(Struct, frozen=True):
     """When a canary is turned back.
 
     Args:
@@ -152,8 +151,7 @@ class Rules:
     cluster: float = 4.0
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """What the guard says: "good", "bad" or "unsure", a sentence, and the figures behind it."""
 
     kind: str

@@ -7,8 +7,9 @@ extensions, ``Any`` and field numbers are left out, because the files read here 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
+
+from msgspec import Struct
 
 from modelyard.core.errors import BadConfig
 
@@ -30,15 +31,13 @@ _PLAIN = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11, "?": 63, "
 _CLOSE = {"{": "}", "<": ">"}
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(Struct, frozen=True):
     """An enum value or true and false: a bare word."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(Struct, frozen=True):
     """One field; a repeated field comes once for each of its values."""
 
     name: str
@@ -49,8 +48,7 @@ class Field:
 Value: TypeAlias = "str | int | float | Word | tuple[Field, ...]"
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
+class _Token(Struct, frozen=True):
     kind: str
     text: str
     line: int

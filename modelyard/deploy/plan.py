@@ -8,8 +8,10 @@ release's number, and replaying the orders from the beginning gives the same rel
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from modelyard.core.errors import IllegalMove, VersionNotFound
 from modelyard.core.routing import WHOLE
@@ -20,8 +22,7 @@ States = Mapping[int, str]
 """Every version of a model and its state in ``deploy.states.VERSION``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True):
     """What somebody asks for.
 
     Args:
@@ -44,8 +45,7 @@ class Order:
         return cls(str(row["verb"]), row["version"], row["weight"])
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What follows from an order.
 
     Args:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
+
+from msgspec import Struct
 
 from modelyard.core.errors import BadInput
 
@@ -11,20 +12,17 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 
-@dataclass(frozen=True, slots=True)
-class Latest:
+class Latest(Struct, frozen=True):
     """The ``count`` highest versions."""
 
     count: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class All:
+class All(Struct, frozen=True):
     """Every version."""
 
 
-@dataclass(frozen=True, slots=True)
-class Specific:
+class Specific(Struct, frozen=True):
     """These versions."""
 
     versions: tuple[int, ...]
@@ -34,8 +32,7 @@ Policy: TypeAlias = Latest | All | Specific
 LATEST = Latest(1)
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """The versions to have, ascending, and the named ones that are not there."""
 
     versions: tuple[int, ...]

@@ -6,7 +6,8 @@ Source: the documentation of ``java.util.Properties.load``. A pure function of t
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from modelyard.core.errors import BadConfig
 
@@ -16,8 +17,7 @@ _ESCAPE = re.compile(r"\\(u[0-9A-Fa-f]{4}|.)", re.DOTALL)
 _LETTERS = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
 
 
-@dataclass(frozen=True, slots=True)
-class Property:
+class Property(Struct, frozen=True):
     """One property; ``line`` is where it begins, from 1 on."""
 
     line: int

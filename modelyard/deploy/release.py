@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from modelyard.core.errors import BadInput
 from modelyard.core.routing import WHOLE, Split
@@ -42,8 +43,7 @@ def show_weight(weight: int) -> str:
     return f"{weight / 100:.2f}".rstrip("0").rstrip(".") + "%"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One version's part in a release; ``weight`` is in hundredths of a percent, 0 for a shadow."""
 
     version: int
@@ -51,8 +51,7 @@ class Entry:
     role: str
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(Struct, frozen=True):
     """What is in force for one model.
 
     Args:

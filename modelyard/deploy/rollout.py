@@ -7,9 +7,11 @@ killed goes on where it stood; a restart can only make a step longer, never shor
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from modelyard.core.errors import BadInput
 from modelyard.deploy.guard import BAD, UNSURE, Rules, Verdict, Window, judge
@@ -23,8 +25,7 @@ MOST_STEPS = 100
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-@dataclass(frozen=True, slots=True)
-class Rollout:
+class Rollout(Struct, frozen=True):
     """A canary on its way.
 
     Args:
@@ -67,16 +68,14 @@ class Rollout:
         return cls(int(row["version"]), steps, row["hold_s"], int(row["at"]), row["since_s"], baseline)
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(Struct, frozen=True):
     """What both versions did since the step began."""
 
     canary: Window
     live: Window
 
 
-@dataclass(frozen=True, slots=True)
-class Stay:
+class Stay(Struct, frozen=True):
     """Nothing moves; look again after ``wait_s`` at the latest."""
 
     rollout: Rollout
@@ -84,24 +83,21 @@ class Stay:
     wait_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """The canary grows."""
 
     rollout: Rollout
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Struct, frozen=True):
     """The canary becomes the live version."""
 
     rollout: Rollout
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class RollBack:
+class RollBack(Struct, frozen=True):
     """The canary is turned back; ``figures`` are the evidence."""
 
     rollout: Rollout

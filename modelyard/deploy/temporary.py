@@ -5,9 +5,10 @@ Nothing is written and nothing is kept: opening a database would cost a start of
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from modelyard.core.errors import ModelNotFound
 from modelyard.core.ref import check_name

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
+
+from msgspec import Struct, field
 
 from modelyard.core.errors import BadConfig
 from modelyard.deploy.properties import MOST_BYTES, Property, read_properties
@@ -42,8 +43,7 @@ WITHOUT_MEANING = frozenset((
 """TorchServe's own keys that change nothing here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Batching:
+class Batching(Struct, frozen=True):
     """How requests for a model are put together; None: as the server does it.
 
     Args:
@@ -55,8 +55,7 @@ class Batching:
     wait_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ModelStore:
+class ModelStore(Struct, frozen=True):
     """Where models may be registered from.
 
     Args:
@@ -74,8 +73,7 @@ class ModelStore:
     batching: Mapping[str, Batching] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class TorchServeConfig:
+class TorchServeConfig(Struct, frozen=True):
     """What a ``config.properties`` asks for.
 
     Args:

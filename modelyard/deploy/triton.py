@@ -7,8 +7,9 @@ that silently does nothing is found in production. Source of the names: ``model_
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from msgspec import Struct
 
 from modelyard.core.errors import BadConfig
 from modelyard.core.tensor import DTYPES
@@ -61,8 +62,7 @@ NO_EFFECT = {
 """Fields that Triton knows and that would do nothing here, and why."""
 
 
-@dataclass(frozen=True, slots=True)
-class TensorLine:
+class TensorLine(Struct, frozen=True):
     """What the file says of one input or output; -1 is any size; a batch axis is left out."""
 
     name: str
@@ -70,8 +70,7 @@ class TensorLine:
     dims: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TritonConfig:
+class TritonConfig(Struct, frozen=True):
     """What a ``config.pbtxt`` says that has a meaning here.
 
     Args:
@@ -134,8 +133,7 @@ class TritonConfig:
 _Reader: TypeAlias = Callable[["_At", Value], Any]
 
 
-@dataclass(frozen=True, slots=True)
-class _At:
+class _At(Struct, frozen=True):
     file: str
     line: int
     path: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from modelyard.deploy.current import Current
 from modelyard.deploy.release import Release
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
     from modelyard.store.rows import Model, Version
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """One model as a host should hold it.
 
     Args:
@@ -29,8 +29,7 @@ class Wanted:
     versions: tuple[Version, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(Struct, frozen=True):
     """What changed after a change number: ask again with ``change``."""
 
     change: int

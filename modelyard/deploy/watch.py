@@ -12,9 +12,11 @@ from __future__ import annotations
 import os
 import stat
 from collections import defaultdict
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from modelyard.core.digest import sha256_of
 from modelyard.core.errors import BadConfig, BadInput, MissingFile
@@ -33,8 +35,7 @@ MOST_DEPTH = 6
 FILE, FOLDER, OUTSIDE, OTHER = "file", "folder", "outside", "other"
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """One entry of a folder.
 
     Args:
@@ -48,16 +49,14 @@ class Found:
     changed_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(Struct, frozen=True):
     """A folder as a value: paths below it, ``/`` between their parts, and the texts of the configurations."""
 
     found: Mapping[str, Found]
     texts: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class WatchedVersion:
+class WatchedVersion(Struct, frozen=True):
     """One version that is wanted; another ``stamp`` means that its files changed."""
 
     version: int
@@ -65,8 +64,7 @@ class WatchedVersion:
     stamp: str
 
 
-@dataclass(frozen=True, slots=True)
-class WatchedModel:
+class WatchedModel(Struct, frozen=True):
     """One model that is wanted.
 
     Args:
@@ -82,8 +80,7 @@ class WatchedModel:
     config: TritonConfig | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Scan:
+class Scan(Struct, frozen=True):
     """What is wanted, by name, and what is wrong, one sentence each."""
 
     models: tuple[WatchedModel, ...]

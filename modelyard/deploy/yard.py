@@ -9,10 +9,11 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 from urllib.parse import parse_qsl
+
+from msgspec.structs import replace
 
 from modelyard.artifact.tarball import ImportLimits, import_bundle, save_bundle
 from modelyard.core.errors import BadInput, Conflict, CorruptFile, MissingFile, VersionNotFound

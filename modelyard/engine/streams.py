@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol, cast
+
+from msgspec.structs import replace
 
 from modelyard.core.errors import (
     BusyError,

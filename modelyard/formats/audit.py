@@ -10,10 +10,11 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from modelyard.core.errors import CorruptFile, MissingFile
 from modelyard.formats.containers import hub
@@ -43,8 +44,7 @@ _PAIR = re.compile(
 _STANDARD_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 
 
-@dataclass(frozen=True, slots=True)
-class Audit:
+class Audit(Struct, frozen=True):
     """What a file asks for.
 
     Args:

@@ -7,8 +7,9 @@ costs what it has nodes, never what it has weights.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,8 +26,7 @@ class NotProtobuf(ValueError):
     """The bytes are no protobuf message of the expected shape."""
 
 
-@dataclass(slots=True)
-class OnnxFacts:
+class OnnxFacts(Struct):
     """The outline of a model.
 
     Args:
@@ -54,8 +54,7 @@ class OnnxFacts:
     complete: bool = True
 
 
-@dataclass(slots=True)
-class _Field:
+class _Field(Struct):
     number: int
     wire: int
     value: int  # the varint, or the length

@@ -7,8 +7,9 @@ answers an ``OpenedModel``, which says for itself what it takes and gives.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from modelyard.formats.estimator.study import Sample
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """What the operator said about a file.
 
     Args:

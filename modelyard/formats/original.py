@@ -6,8 +6,10 @@ numbers and bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from modelyard.core.errors import NotConvertible
 from modelyard.core.profile import Profile
@@ -81,8 +83,7 @@ SAMPLE_ROWS = 256
 """How many rows of a sample the child sees; it needs kinds and ranges, not the data."""
 
 
-@dataclass(slots=True)
-class Original:
+class Original(Struct):
     """An open model file; close it, or use it in a ``with`` block.
 
     Args:
@@ -98,7 +99,7 @@ class Original:
     profile: Profile
     notes: tuple[str, ...]
     training_rows: Array | None
-    _child: Child = field(repr=False)
+    _child: Child
 
     @classmethod
     def open(

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 
-@dataclass(frozen=True, slots=True)
-class WalkLimits:
+class WalkLimits(Struct, frozen=True):
     """Bounds of one walk."""
 
     opcodes: int = 2_000_000
     globals: int = 10_000
 
 
-@dataclass(slots=True)
-class PickleFacts:
+class PickleFacts(Struct):
     """What a walk saw.
 
     Args:

@@ -8,8 +8,9 @@ is a tripwire that tells a person what a file asks for; it is never what makes o
 from __future__ import annotations
 
 import pickletools
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
 
 from modelyard.formats.pickle_facts import PickleFacts
 
@@ -39,13 +40,11 @@ class _Stop(Exception):
     """The stream cannot be followed any further."""
 
 
-@dataclass(slots=True, eq=False)
-class _Global:
+class _Global(Struct, eq=False):
     name: str
 
 
-@dataclass(slots=True, eq=False)
-class _Made:
+class _Made(Struct, eq=False):
     """The result of a call, with what is needed to know a joblib array wrapper."""
 
     maker: str

@@ -6,10 +6,10 @@ compared is counted apart and never as equal.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,16 +21,14 @@ KEPT_EXAMPLES = 8
 _SHOWN_CHARS = 80
 
 
-@dataclass(frozen=True, slots=True)
-class Tolerance:
+class Tolerance(Struct, frozen=True):
     """Two scores a and b are near when ``|a - b| <= absolute + relative * |a|``; a is the live version's."""
 
     absolute: float = 1e-5
     relative: float = 1e-4
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Example:
+class Example(Struct, frozen=True, order=True):
     """One row that differs.
 
     Args:
@@ -48,8 +46,7 @@ class Example:
     shadow: str
 
 
-@dataclass(frozen=True, slots=True)
-class Differences:
+class Differences(Struct, frozen=True):
     """Sums over compared requests.
 
     Args:
@@ -118,8 +115,8 @@ class Differences:
 
     def to_json(self) -> dict[str, Any]:
         """A plain form."""
-        row = {name: getattr(self, name) for name in self.__slots__}
-        keys = Example.__slots__
+        row = {name: getattr(self, name) for name in self.__struct_fields__}
+        keys = Example.__struct_fields__
         return {**row, "examples": [[getattr(one, key) for key in keys] for one in self.examples]}
 
     @classmethod

@@ -13,8 +13,9 @@ import socket
 import threading
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from modelyard.core.errors import ChildFailed, ModelFailed, ModelyardError, SandboxUnavailable
 from modelyard.sandbox.channel import Channel, Closed, Late, make_memory
@@ -35,8 +36,7 @@ _PROGRESS_FRAMES = 100_000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """What a handler answered; the arrays own their memory."""
 
     values: dict[str, Any]

@@ -6,8 +6,9 @@ filled with the rest, once each, and never by sending another away. Who goes is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from modelyard.core.errors import OverBudget
 from modelyard.serve.local_copy import COMING, LEAVING, LocalCopy
@@ -22,8 +23,7 @@ ASKED_S = 120.0
 """Nobody waits longer than this for a copy that does not come."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """What ``Copies`` should do now."""
 
     unloads: tuple[LocalCopy, ...] = ()

@@ -8,8 +8,9 @@ native where it can be had.
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec.structs import replace
 
 from modelyard.core.errors import MissingExtra
 from modelyard.core.table import Table

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -21,8 +22,7 @@ NO_ROOM = "too many request bodies in flight; try again"
 DRAINING = "the server is stopping; try another"
 
 
-@dataclass(frozen=True, slots=True)
-class GrpcLimits:
+class GrpcLimits(Struct, frozen=True):
     """Bounds on calls and connections.
 
     Args:

@@ -12,10 +12,10 @@ segments may hold an encoded slash.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from msgspec import Struct
 
 from modelyard.serve.http_limits import Refused
 
@@ -48,8 +48,7 @@ _ONCE = frozenset(
 _CODINGS = {b"": b"", b"identity": b"", b"gzip": b"gzip", b"x-gzip": b"gzip", b"deflate": b"deflate"}
 
 
-@dataclass(slots=True)
-class Head:
+class Head(Struct):
     """One request head.
 
     Args:

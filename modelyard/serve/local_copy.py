@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec.structs import replace
 
 from modelyard.core.errors import InternalError, ModelFailed, ModelyardError, OverBudget
 from modelyard.core.lifecycle import RESIDENCE

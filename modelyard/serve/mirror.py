@@ -7,9 +7,10 @@ rather than let it grow: a shadow that is slow, full or failing is never felt by
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from modelyard.core.errors import BusyError, ModelyardError
 from modelyard.core.request import InferReply
@@ -33,8 +34,7 @@ _STRINGS = 4096
 """Strings that are counted one by one; more are guessed from the first ones."""
 
 
-@dataclass(frozen=True, slots=True)
-class MirrorLimits:
+class MirrorLimits(Struct, frozen=True):
     """Bounds on the copies of one shadow.
 
     Args:

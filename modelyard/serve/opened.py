@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from msgspec import Struct
 
 from modelyard.engine import run as engine
 
@@ -25,8 +26,7 @@ class Runner(engine.Runner, Protocol):
         """Let go of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Struct, frozen=True):
     """A version that is ready to be proved and warmed up.
 
     Args:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import msgspec
+from msgspec import Struct, field
 
 from modelyard.core.digest import sha256_of
 from modelyard.core.errors import BadConfig
@@ -12,16 +11,14 @@ from modelyard.core.limits import WireLimits
 from modelyard.engine.limits import QueueLimits
 
 
-@dataclass(frozen=True, slots=True)
-class Door:
+class Door(Struct, frozen=True):
     """A port that speaks one dialect and nothing else."""
 
     dialect: str
     port: int
 
 
-@dataclass(frozen=True, slots=True)
-class ServeOptions:
+class ServeOptions(Struct, frozen=True):
     """How to serve.
 
     Args:

@@ -6,9 +6,10 @@ loads; it ends with its slot, with an error, or with its time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from modelyard.core.errors import DeadlineExceeded, ModelyardError, Overloaded
 
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-@dataclass(frozen=True, slots=True)
-class ParkingLimits:
+class ParkingLimits(Struct, frozen=True):
     """Bounds on what waits for models to load.
 
     Args:

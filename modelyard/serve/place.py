@@ -6,8 +6,9 @@ split stays, with its copies. Pure: it looks at its copies and tells; ``Copies``
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from modelyard.core.routing import Split
 from modelyard.serve.local_copy import key_of
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from modelyard.serve.routes import Slot
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class Published(Struct, frozen=True):
     """One model's part of the routes; the arguments of ``DataPlane.publish``."""
 
     slots: tuple[Slot, ...] = ()

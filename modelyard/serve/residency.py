@@ -8,8 +8,9 @@ Algorithmica 11, 1994).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from modelyard.core.errors import OverBudget
 
@@ -20,8 +21,7 @@ LOAD_WEIGHT = 10.0
 """A second of loading is worth as many seconds of age."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resident:
+class Resident(Struct, frozen=True):
     """One loaded model.
 
     Args:
@@ -39,8 +39,7 @@ class Resident:
     pinned: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Want:
+class Want(Struct, frozen=True):
     """One model that should be loaded.
 
     Args:
@@ -56,8 +55,7 @@ class Want:
     least_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """What to do now.
 
     Args:

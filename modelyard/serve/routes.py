@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from modelyard.core.errors import ModelNotFound, Unavailable
 from modelyard.core.routing import Split
 from modelyard.wire.alike import Frames
@@ -151,8 +153,7 @@ class Route:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Routes:
+class Routes(Struct, frozen=True):
     """Every route, by name and by version."""
 
     slots: tuple[Slot, ...] = ()

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import tempfile
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+from msgspec import Struct
 
 from modelyard.artifact.bundle import open_bundle, receive_bundle
 from modelyard.artifact.codec import PLAIN
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
     from modelyard.store.blobs.blob import BlobReader, Blobs
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
+class Packed(Struct, frozen=True):
     """A bundle taken apart.
 
     Args:
@@ -49,8 +49,7 @@ class Packed:
         return (*sorted(self.parts), self.digest)
 
 
-@dataclass(frozen=True, slots=True)
-class Contents:
+class Contents(Struct, frozen=True):
     """What a manifest blob says: the plain manifest's bytes, and the blob of every part."""
 
     raw: bytes

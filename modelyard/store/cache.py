@@ -11,8 +11,9 @@ import os
 import re
 import secrets
 import shutil
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +30,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _GONE = ".gone-"
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(Struct, frozen=True):
     """One bundle on the disk: when it was used last, seconds of the epoch, and what it holds."""
 
     used_s: float

@@ -8,10 +8,10 @@ writes it again, or it finds it and it stays.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+from msgspec import Struct
 
 from modelyard.store.rows import micros
 from modelyard.store.schema import ALIASES, MODELS, PINS, RELEASE_ENTRIES, RELEASES, VERSION_BLOBS, VERSIONS
@@ -31,8 +31,7 @@ STALLED_S = 3600.0
 """A writer that wrote nothing for so long is dead, whatever the grace: only then is its piece removed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Collected:
+class Collected(Struct, frozen=True):
     """What garbage collection did, or would do.
 
     Args:

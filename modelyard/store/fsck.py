@@ -5,10 +5,10 @@ One rule: it changes nothing. It says plainly what is wrong; a person decides.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+from msgspec import Struct
 
 from modelyard.core.digest import sha256_of_stream
 from modelyard.core.errors import CorruptFile, MissingFile
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 _PAGE = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One thing that is wrong.
 
     Args:
@@ -37,8 +36,7 @@ class Finding:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Checkup:
+class Checkup(Struct, frozen=True):
     """What fsck found.
 
     Args:

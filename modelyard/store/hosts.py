@@ -6,10 +6,10 @@ One rule: a heartbeat leaves no line in the log and counts no change, or every h
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from msgspec import Struct
 from sqlalchemy.dialects import postgresql, sqlite
 
 from modelyard.artifact.manifest import canonical
@@ -28,8 +28,7 @@ MOST_BYTES = 8 << 20
 MOST_HOSTS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(Struct, frozen=True):
     """One host.
 
     Args:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 from modelyard.core.errors import BadInput
 
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
+class Model(Struct, frozen=True):
     """One model.
 
     Args:
@@ -35,8 +35,7 @@ class Model:
     change: int
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(Struct, frozen=True):
     """One version; all but its state is for ever.
 
     Args:
@@ -62,8 +61,7 @@ class Version:
     gone: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One line of a release.
 
     Args:
@@ -77,8 +75,7 @@ class Entry:
     role: str = "live"
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(Struct, frozen=True):
     """A version's step from one state to another, which happens only from there."""
 
     version: int
@@ -86,8 +83,7 @@ class Move:
     after: str
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(Struct, frozen=True):
     """What a model routed to from ``at`` until its next release; a row that never changes.
 
     Args:
@@ -109,8 +105,7 @@ class Release:
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Alias:
+class Alias(Struct, frozen=True):
     """A name that points at a version and moves by compare-and-swap on its revision."""
 
     model: str
@@ -121,8 +116,7 @@ class Alias:
     who: str
 
 
-@dataclass(frozen=True, slots=True)
-class AuditRow:
+class AuditRow(Struct, frozen=True):
     """One line of the audit log: ``hash`` covers the line and, through ``previous``, all before it."""
 
     seq: int
@@ -135,8 +129,7 @@ class AuditRow:
     hash: str
 
 
-@dataclass(frozen=True, slots=True)
-class AuditCheck:
+class AuditCheck(Struct, frozen=True):
     """What checking the chain found.
 
     Args:

@@ -7,10 +7,11 @@ form the request had. Sources: open_inference_grpc.proto, Triton's grpc_service.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec import Struct
 
 from modelyard.core.errors import BadInput, BadRequest, TooLarge, Unsupported
 from modelyard.core.request import InferRequest, WantedOutput
@@ -37,8 +38,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class GrpcInfer:
+class GrpcInfer(Struct):
     """A ModelInfer call.
 
     Args:

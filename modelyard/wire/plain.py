@@ -22,11 +22,10 @@ A ``null`` is a missing value where the column is a float.
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from msgspec import DecodeError
+from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
 
 from modelyard.core.errors import BadInput, BadRequest, TooLarge, UnsupportedMedia
@@ -66,8 +65,7 @@ _ANY: Decoder[Any] = Decoder()
 _WRAPPED = Members(WRAPPERS)
 
 
-@dataclass(slots=True)
-class PlainRequest:
+class PlainRequest(Struct):
     """A decoded call.
 
     Args:

@@ -6,9 +6,9 @@ output with a ``Span`` has no data.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
 from msgspec.structs import replace as replace_fields
 
 from modelyard.core.errors import BadInput

@@ -9,11 +9,11 @@ JSON has no NaN and no infinity. A NaN is written as ``null``, which clients of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
+from msgspec import Struct
 from msgspec.json import encode as to_json
 
 from modelyard.core.errors import BadInput, Unsupported
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY
 
 
-@dataclass(slots=True)
-class Encoded:
+class Encoded(Struct):
     """A body in parts, to be written one after the other.
 
     Args:

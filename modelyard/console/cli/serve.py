@@ -6,13 +6,13 @@ import json
 import logging
 import os
 import sys
-from dataclasses import replace
 from importlib.metadata import version as installed
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import replace
 
 from modelyard.console.cli.announce import describe_road, example_line
 from modelyard.console.cli.asked import asked, asks, stem_of

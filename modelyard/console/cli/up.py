@@ -7,12 +7,12 @@ import logging
 import re
 import socket
 import sys
-from dataclasses import replace
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import replace
 
 from modelyard.console.cli.listening import listening_options, refuse_open_bind
 from modelyard.console.cli.torchserve_option import torchserve_option

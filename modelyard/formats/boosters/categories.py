@@ -5,10 +5,10 @@ One rule: a value that training never saw never gets a neighbour's number.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from modelyard.core.errors import BadInput
 
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from modelyard.core.tensor import Array
 
 
-@dataclass(frozen=True, slots=True)
-class Codes:
+class Codes(Struct, frozen=True):
     """One column's numbering.
 
     Args:

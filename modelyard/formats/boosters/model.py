@@ -6,11 +6,11 @@ answers are always the library's own. What differs between libraries is in ``Tre
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import Struct, field
 
 from modelyard.core.errors import MissingExtra, ModelFailed, NotConvertible
 from modelyard.core.profile import Profile
@@ -33,8 +33,7 @@ _LABELS = {"i": "INT64", "u": "INT64", "b": "BOOL", "f": "FP64"}
 _SHOWN = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Trees:
+class Trees(Struct, frozen=True):
     """What a library says of one model.
 
     Args:

@@ -7,11 +7,12 @@ folder brings; it is never run here.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from modelyard.core.errors import CorruptFile, NotConvertible, UnknownFormat, UnsafeFile
 
@@ -39,8 +40,7 @@ TASKS: tuple[tuple[str, tuple[str, ...]], ...] = (
 """How the name of an architecture ends, and what is served of its answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hub:
+class Hub(Struct, frozen=True):
     """One folder.
 
     Args:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from modelyard.formats.estimator.convert import convert
 from modelyard.formats.estimator.describe import describe

@@ -6,12 +6,12 @@ MLflow itself is neither needed nor imported. The folder is treated as untrusted
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from modelyard.core.errors import CorruptFile, MissingFile, NotConvertible
 from modelyard.formats.containers.imported import Imported

@@ -5,18 +5,18 @@ A plan is made once from a few probing rows; after that every call gives exactly
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from modelyard.core.errors import ModelFailed, NotConvertible
 from modelyard.core.signature import TensorSpec
 from modelyard.core.tensor import DTYPES, Array
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """Methods to call, in order, and the outputs that they fill.
 
     Args:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import Struct, field
 
 from modelyard.core.profile import ColumnProfile
 
@@ -17,8 +17,7 @@ THRESHOLDS_KEPT = 64
 VALUES_KEPT = 512
 
 
-@dataclass(slots=True, eq=False)
-class Column:
+class Column(Struct, eq=False):
     """One raw column; the walk fills it in.
 
     Args:
@@ -59,8 +58,7 @@ class Column:
         return ColumnProfile(kind, self.low, self.high, tuple(cuts), values, self.missing)
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(Struct, frozen=True):
     """A raw column as some later step sees it: ``seen = raw * scale + shift``."""
 
     column: Column

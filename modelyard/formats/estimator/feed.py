@@ -6,10 +6,10 @@ strings as ``str``, and an empty string is a missing value where the column take
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import Struct
 
 from modelyard.core.errors import BadInput
 from modelyard.core.signature import TensorSpec
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 _DTYPE_OF_KIND = {"category": "BYTES", "text": "BYTES", "integer": "INT64", "flag": "FP32", "number": "FP32"}
 
 
-@dataclass(frozen=True, slots=True)
-class Feed:
+class Feed(Struct, frozen=True):
     """How rows are handed over.
 
     Args:

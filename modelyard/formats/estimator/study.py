@@ -6,10 +6,10 @@ probing rows; only what cannot be asked (ranges, categories, thresholds) is read
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import Struct
 
 from modelyard.core.errors import ModelFailed, NotConvertible
 from modelyard.core.profile import Profile
@@ -29,16 +29,14 @@ PROBE_ROWS = 3
 _MISSING_PROBED = 32  # columns that are asked one by one
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Struct, frozen=True):
     """A few rows from the user: ``columns[i]`` (1-D: numbers or ``bytes`` objects) is called ``names[i]``."""
 
     names: tuple[str, ...]
     columns: tuple[Array, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Studied:
+class Studied(Struct, frozen=True):
     """A model with all that serving needs to know of it."""
 
     model: Any

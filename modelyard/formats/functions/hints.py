@@ -10,10 +10,11 @@ import collections.abc
 import inspect
 import types
 import typing
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from modelyard.core.errors import BadInput, NotConvertible
 from modelyard.core.signature import TensorSpec
@@ -27,8 +28,7 @@ _SCALARS = {float: "FP64", int: "INT64", bool: "BOOL", str: "BYTES", bytes: "BYT
 _LISTS = (list, collections.abc.Sequence, collections.abc.Iterable)
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(Struct, frozen=True):
     """One parameter of a function.
 
     Args:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from modelyard.core.errors import CorruptFile
 from modelyard.formats.nets.savedmodel_facts import signatures_of
@@ -34,8 +35,7 @@ _CALLED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """What was seen.
 
     Args:

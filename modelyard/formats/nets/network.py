@@ -6,11 +6,11 @@ it does not say is asked of the model with a few made-up rows of two sizes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import Struct
 
 from modelyard.core.errors import NotConvertible
 from modelyard.core.profile import ColumnProfile, Profile
@@ -35,8 +35,7 @@ HIGHEST = (100_000, 30_000, 10_000, 1000, 100, 49, 9, 1)
 """Tried, in order, as the largest whole number that the model takes."""
 
 
-@dataclass(slots=True)
-class Network:
+class Network(Struct):
     """An opened network.
 
     Args:
@@ -50,8 +49,8 @@ class Network:
     signature: Signature
     profile: Profile
     facts: dict[str, Any]
-    answer: Answer = field(repr=False)
-    export: Callable[[], bytes] = field(repr=False)
+    answer: Answer
+    export: Callable[[], bytes]
 
     def describe(self) -> dict[str, Any]:
         """Plain facts for a report."""

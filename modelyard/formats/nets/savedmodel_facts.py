@@ -5,8 +5,9 @@ Source: tensorflow/core/protobuf/saved_model.proto, meta_graph.proto (field numb
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from modelyard.core.errors import CorruptFile
 
@@ -18,8 +19,7 @@ DEFAULT = "serving_default"
 _MARKERS = frozenset({"__saved_model_init_op", "__saved_model_train_op"})
 
 
-@dataclass(frozen=True, slots=True)
-class SavedSignature:
+class SavedSignature(Struct, frozen=True):
     """One signature: names of its inputs and outputs, sorted."""
 
     name: str

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from modelyard.core.errors import BadConfig, BadInput, ModelFailed, NotConvertible
 from modelyard.core.profile import ColumnProfile, Profile
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
 _ROWS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Struct, frozen=True):
     """One step, opened.
 
     Args:

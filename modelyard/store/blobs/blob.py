@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+from msgspec import Struct
 
 from modelyard.core.errors import BadInput, CorruptFile
 
@@ -24,8 +25,7 @@ STEP = 1 << 20
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, slots=True)
-class BlobEntry:
+class BlobEntry(Struct, frozen=True):
     """One blob as a listing shows it: its name, its bytes, and when it was written (Unix seconds)."""
 
     digest: str

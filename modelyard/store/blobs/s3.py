@@ -11,13 +11,13 @@ from __future__ import annotations
 import io
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
 import obstore
+from msgspec import Struct
 from obstore import exceptions
 from obstore.store import S3Store
 
@@ -31,8 +31,7 @@ PIECE = 8 << 20
 """Bytes of one request at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class S3Limits:
+class S3Limits(Struct, frozen=True):
     """How long one request may take, and how often it is tried."""
 
     timeout_s: float = 60.0

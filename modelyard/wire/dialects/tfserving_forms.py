@@ -7,10 +7,10 @@ bits are a number, there is nothing else to find out. Bounded, and only short he
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
+from msgspec import Struct
 
 from modelyard.core.request import InferRequest, WantedOutput
 
@@ -25,8 +25,7 @@ _SPEC = 0x0A
 SpecT = TypeVar("SpecT")
 
 
-@dataclass(frozen=True, slots=True)
-class Form(Generic[SpecT]):
+class Form(Struct, Generic[SpecT], frozen=True):
     """What messages of one length have in common.
 
     Args:

@@ -7,11 +7,11 @@ that an imported TensorFlow has its own.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import Struct
 
 from modelyard.core.errors import BadInput, BadRequest, TooLarge
 from modelyard.core.request import InferRequest, WantedOutput
@@ -45,8 +45,7 @@ _MOST = 1 << 16
 _TYPE = b"type.googleapis.com/tensorflow.serving.SignatureDefMap"
 
 
-@dataclass(frozen=True, slots=True)
-class Spec:
+class Spec(Struct, frozen=True):
     """A ModelSpec; ``version`` and ``label`` are "" when they are not given."""
 
     name: str = ""

@@ -7,8 +7,9 @@ process keeps its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from modelyard.core.errors import BadInput, BadRequest, TooLarge
 from modelyard.wire.messages import message_classes, parse
@@ -39,8 +40,7 @@ _CLASSES: dict[str, Any] = message_classes(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """A PredictionsRequest.
 
     Args:
