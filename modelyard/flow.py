@@ -25,6 +25,7 @@ from msgspec.structs import replace
 
 from modelyard.artifact.bundle import Bundle, canonical, open_bundle
 from modelyard.artifact.source import GRAPH_NAME, Source
+from modelyard.bundled import open_version, read_graph
 from modelyard.compiler.optimise import optimise
 from modelyard.compiler.proof import ROWS as PROOF_ROWS
 from modelyard.compiler.proof import Proof, prove
@@ -42,7 +43,7 @@ from modelyard.formats.fit import to_inputs
 from modelyard.formats.original import Original
 from modelyard.formats.rows import read_rows
 from modelyard.formats.sniff import sniff
-from modelyard.kept import Making, Manner, keep, open_version, read_graph, read_report, versions
+from modelyard.kept import Making, Manner, keep, read_report, versions
 from modelyard.sources import read_source
 from modelyard.staged import staged
 from modelyard.wishes import OpenLimits, Wishes

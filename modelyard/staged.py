@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from modelyard.artifact.rows import unpack_rows
+from modelyard.bundled import SAMPLE
 from modelyard.compiler.report import CompileReport
 from modelyard.core.errors import BadConfig
 from modelyard.formats.containers import hub
@@ -24,7 +25,6 @@ from modelyard.formats.containers.unpack import unpack
 from modelyard.formats.pipeline.plan import MARK, Part, Parts, Plan, Step, checked, read_toml
 from modelyard.formats.sniff import sniff
 from modelyard.gathered import find_code, gather
-from modelyard.kept import SAMPLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -9,8 +9,8 @@ from pathlib import Path
 import frameworks
 import numpy as np
 
+from modelyard.bundled import open_version
 from modelyard.flow import Wishes, prepare
-from modelyard.kept import open_version
 
 kind, path, cache, *asked = sys.argv[1:]
 made = prepare(Path(path), Wishes(options={"input": asked} if asked else {}), Path(cache), lambda *_: None)

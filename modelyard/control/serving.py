@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec import Struct
 
+from modelyard.bundled import open_version
 from modelyard.compiler.report import CompileReport
 from modelyard.control.serve_start import end_job
 from modelyard.control.serve_words import WORD, Failed, Step
 from modelyard.core.errors import ChildFailed, error_of
-from modelyard.kept import open_version
 from modelyard.serve.aside import aside
 from modelyard.serve.replay import replay
 from modelyard.serve.worker import Worker

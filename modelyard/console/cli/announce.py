@@ -6,11 +6,14 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from modelyard.wire.openapi import is_text
 from modelyard.wire.plain import takes_bytes
 
 if TYPE_CHECKING:
     from modelyard.compiler.report import CompileReport
+    from modelyard.control.serving import Served
     from modelyard.core.signature import Signature, TensorSpec
     from modelyard.core.tensor import Array
 
@@ -91,3 +94,34 @@ def _texts(value: Any) -> Any:
     if isinstance(value, list):
         return [_texts(part) for part in value]
     return value.decode("utf-8", "replace")
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def announce(served: Served, host: str, seconds: float) -> None:
+    """Say for a person where it answers."""
+    slot, url = served.slot, _url(host, served.http_port)
+    lines = [f"{slot.name} is ready after {seconds:.1f} s"]
+    lines += [f"  {head:<10} {text}" for head, text in describe_road(served.report)]
+    lines.append(f"  {'REST':<10} {url}/v2/models/{slot.name}/infer")
+    if served.grpc_port is not None:
+        lines.append(f"  {'gRPC':<10} {host}:{served.grpc_port}")
+    lines.append(f"  {'page':<10} {url}/docs")
+    lines.append(f"  {'try':<10} {example_line(url, slot.signature, slot.example)}")
+    click.echo("\n".join([*lines, "Ctrl-C stops it."]))
+
+
+def announce_json(served: Served, host: str, seconds: float) -> None:
+    """Say it for a machine."""
+    said = {
+        "model": served.slot.name,
+        "version": served.slot.version,
+        "http": _url(host, served.http_port),
+        "grpc": None if served.grpc_port is None else f"{host}:{served.grpc_port}",
+        "ready_after_s": round(seconds, 3),
+        "cached": served.cached,
+        "report": served.report.to_json(),
+    }
+    click.echo(json.dumps(said))

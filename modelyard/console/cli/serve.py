@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
-from importlib.metadata import version as installed
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 from msgspec.structs import replace
 
-from modelyard.console.cli.announce import describe_road, example_line
+from modelyard import __version__
 from modelyard.console.cli.asked import asked, asks, stem_of
 from modelyard.console.cli.listening import listening_options
 from modelyard.console.text import ProgressLine
@@ -25,12 +23,21 @@ from modelyard.core.table import Table
 from modelyard.settings import read_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from modelyard.control.serving import Served, Serving
     from modelyard.serve.options import ServeOptions
 
 _FILE = click.Path(path_type=Path)
 _PARTS: Table[type[Serving]] = Table({"serving": "modelyard.control.serving:Serving"})
 """What serves is imported while the job that prepares the model is under way already."""
+_WORDS: Table[Callable[[Served, str, float], None]] = Table(
+    {
+        "text": "modelyard.console.cli.announce:announce",
+        "json": "modelyard.console.cli.announce:announce_json",
+    }
+)
+"""What is said when it serves; imported then."""
 
 
 @click.command()
@@ -83,41 +90,11 @@ def serve(
 
     def announce(served: Served) -> None:
         progress.close()
-        say = _announce_json if as_json else _announce
-        say(served, options.host, monotonic() - started)
+        _WORDS.load("json" if as_json else "text")(served, options.host, monotonic() - started)
 
     child = start_job(job)
     try:
-        parts = replace(options, trust=trust), installed("modelyard"), child, progress.show, announce
+        parts = replace(options, trust=trust), __version__, child, progress.show, announce
         return _PARTS.load("serving")(*parts).run()
     finally:
         progress.close()
-
-
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _announce(served: Served, host: str, seconds: float) -> None:
-    slot, url = served.slot, _url(host, served.http_port)
-    lines = [f"{slot.name} is ready after {seconds:.1f} s"]
-    lines += [f"  {head:<10} {text}" for head, text in describe_road(served.report)]
-    lines.append(f"  {'REST':<10} {url}/v2/models/{slot.name}/infer")
-    if served.grpc_port is not None:
-        lines.append(f"  {'gRPC':<10} {host}:{served.grpc_port}")
-    lines.append(f"  {'page':<10} {url}/docs")
-    lines.append(f"  {'try':<10} {example_line(url, slot.signature, slot.example)}")
-    click.echo("\n".join([*lines, "Ctrl-C stops it."]))
-
-
-def _announce_json(served: Served, host: str, seconds: float) -> None:
-    said = {
-        "model": served.slot.name,
-        "version": served.slot.version,
-        "http": _url(host, served.http_port),
-        "grpc": None if served.grpc_port is None else f"{host}:{served.grpc_port}",
-        "ready_after_s": round(seconds, 3),
-        "cached": served.cached,
-        "report": served.report.to_json(),
-    }
-    click.echo(json.dumps(said))

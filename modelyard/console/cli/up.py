@@ -7,13 +7,13 @@ import logging
 import re
 import socket
 import sys
-from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from msgspec.structs import replace
 
+from modelyard import __version__
 from modelyard.console.cli.listening import listening_options, refuse_open_bind
 from modelyard.console.cli.torchserve_option import torchserve_option
 from modelyard.console.cli.yard_options import Where, where_options
@@ -98,7 +98,7 @@ def up(
         ModelStore() if torchserve is None else torchserve.store,
         None if torchserve is None else torchserve.rpc,
     )
-    return Control(told, installed("modelyard"), _say_json if as_json else _say).run()
+    return Control(told, __version__, _say_json if as_json else _say).run()
 
 
 def refuse_shared(options: ServeOptions, workers: int) -> None:
