@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import tempfile
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,7 +141,7 @@ def keep(
         "memory_bytes": manner.memory_bytes,
         "tolerance": manner.tolerance,
         "streams": made.streams,
-        "versions": versions(),
+        "versions": dict(versions()),
         "machine": platform.machine(),
     }
     bundle = write_bundle(place, facts, parts, expected=digests)
@@ -199,7 +200,8 @@ def _measures(place: Path) -> Path:
     return place.with_name(f"{place.name}.measured.json")
 
 
-def versions() -> dict[str, str]:
+@cache
+def versions() -> Mapping[str, str]:
     """What the work was done with."""
     found = {name: _installed(name) for name in _VERSIONS}
     return {"python": platform.python_version(), **{name: said for name, said in found.items() if said}}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec import Struct
 
 from modelyard.core.errors import ModelNotFound, Unavailable
@@ -157,8 +158,8 @@ class Routes(Struct, frozen=True):
     """Every route, by name and by version."""
 
     slots: tuple[Slot, ...] = ()
-    by_version: Mapping[tuple[str, str], Route] = field(default_factory=dict)
-    by_name: Mapping[str, Route] = field(default_factory=dict)
+    by_version: Mapping[tuple[str, str], Route] = msgspec.field(default_factory=dict)
+    by_name: Mapping[str, Route] = msgspec.field(default_factory=dict)
 
     @classmethod
     def of(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -24,6 +23,7 @@ from compiler_graphs import (
     relu,
     value,
 )
+from msgspec.structs import replace
 
 from modelyard.compiler.checked import Checked
 from modelyard.compiler.optimise import optimise

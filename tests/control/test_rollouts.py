@@ -1,6 +1,5 @@
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from modelyard.control.rollouts import Trials
 from modelyard.control.sums import HostSums, window_of

@@ -1,10 +1,10 @@
 """What a worker is told about a version that does not answer as its original did."""
 
-import dataclasses
 import pickle
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from sklearn.linear_model import LogisticRegression
 
 from modelyard.flow import Wishes, open_version, prepare
@@ -24,7 +24,7 @@ def opened(tmp_path_factory):
 
 def recorded(opened, **changes):
     label, scores = opened.answers
-    return dataclasses.replace(opened, answers=(changes.get("label", label), changes.get("scores", scores)))
+    return replace(opened, answers=(changes.get("label", label), changes.get("scores", scores)))
 
 
 def test_what_agrees_is_silent(opened):
@@ -74,21 +74,21 @@ def test_another_shape_datatype_and_number_of_outputs_are_named(opened):
     assert replay(few) == "output 'label' has shape [8] here, the original gave [7]"
     wide = recorded(opened, scores=scores.astype(np.float64))
     assert replay(wide) == "output 'probabilities' is FP32 here, the original gave FP64"
-    one = dataclasses.replace(opened, answers=(label,))
+    one = replace(opened, answers=(label,))
     assert replay(one) == "the model gives 2 outputs here, the original gave 1"
 
 
 def test_a_model_that_fails_says_so(opened):
     wrong = tuple(array[:, :2] for array in opened.example)
-    said = replay(dataclasses.replace(opened, example=wrong))
+    said = replay(replace(opened, example=wrong))
     assert said.startswith("the model fails on its recorded rows here: ")
 
 
 def test_without_answers_there_is_nothing_to_judge(opened):
-    assert replay(dataclasses.replace(opened, answers=None)) == ""
+    assert replay(replace(opened, answers=None)) == ""
 
 
 def test_a_closed_model_fails(opened):
-    again = dataclasses.replace(opened, runner=type(opened.runner)(opened.runner._session, opened.signature))
+    again = replace(opened, runner=type(opened.runner)(opened.runner._session, opened.signature))
     again.runner.close()
     assert "closed" in replay(again)
