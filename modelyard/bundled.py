@@ -62,11 +62,17 @@ def open_version(folder: Path, *, trust: bool = False) -> Opened:
     elif host is not None:
         values, arrays, policy = host
         instances, streams = read_instances(facts), facts.get("streams") is True
-        kind, more = (
-            ("python", {"streams": streams}) if instances == 1 else ("hosts", {"instances": instances})
-        )
+        kind, more = ("python", {}) if instances == 1 else ("hosts", {"instances": instances})
         runner = RUNTIMES.load(kind).open(
-            HOST_TARGET, values, arrays, signature, policy, trust=trust, run_s=HOST_RUN_S, **more
+            HOST_TARGET,
+            values,
+            arrays,
+            signature,
+            policy,
+            trust=trust,
+            run_s=HOST_RUN_S,
+            streams=streams,
+            **more,
         )
     return Opened(signature, runner, rows, answers, tolerance, facts)
 

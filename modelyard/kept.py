@@ -162,7 +162,7 @@ def with_instances(bundle: Bundle, instances: int) -> Bundle:
     """The same bundle, answered by several hosts; it lies beside the one that was given.
 
     Raises:
-        BadConfig: a graph answers for this model, and a graph has no hosts; or it streams from one.
+        BadConfig: a graph answers for this model, and a graph has no hosts.
     """
     if instances == 1:
         return bundle
@@ -171,11 +171,6 @@ def with_instances(bundle: Bundle, instances: int) -> Bundle:
             f"--instances {instances} starts model hosts, and this model is a graph that runs in the server "
             "itself: leave --instances out (more server processes: modelyard up --workers), or, if it is no "
             "ONNX file, add --native to serve the original in hosts"
-        )
-    if bundle.facts.get("streams"):
-        raise BadConfig(
-            f"--instances {instances} starts several model hosts, and this model streams: its open streams "
-            "live in one host; leave --instances out (more server processes: modelyard up --workers)"
         )
     place = bundle.folder.with_name(f"{bundle.folder.name}.x{instances}")
     try:

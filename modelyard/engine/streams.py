@@ -15,7 +15,7 @@ import logging
 from collections import deque
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from msgspec.structs import replace
 
@@ -57,6 +57,15 @@ class Pieces(Protocol):
 
     def close(self) -> None:
         """Let go of what has not been made; nothing to do after the end."""
+
+
+@runtime_checkable
+class Tied(Pieces, Protocol):
+    """Pieces that one of several lanes makes."""
+
+    @property
+    def waits(self) -> bool:
+        """That lane does something else now; read on the loop."""
 
 
 class Streaming(Protocol):
@@ -188,11 +197,14 @@ class StreamBatcher(Batcher):
         self._others_first = not self._others_first
         if self._others_first and (batch := super()._take(now)):
             return batch
-        while self._turns:
+        for _ in range(len(self._turns)):
             job = self._turns.popleft()
-            if job.state == RUNNING or job.pieces is not None:
+            if self._several and isinstance(job.pieces, Tied) and job.pieces.waits:
+                self._turns.append(job)  # whoever is done there wakes the scheduler
+            elif job.state == RUNNING or job.pieces is not None:
                 return [job]
-            self._gone(job)
+            else:
+                self._gone(job)
         return [] if self._others_first else super()._take(now)
 
     def _run(self, batch: list[Job], now: float) -> None:
@@ -216,6 +228,8 @@ class StreamBatcher(Batcher):
                 self._turned, run, job, _turn(self._streaming, inputs, pieces, closing, self._clock)
             )
         )
+        if self._several:
+            self._look()
 
     def _turned(self, run: Run, job: StreamJob, turn: _Turn) -> None:
         """A turn is over; on the loop."""
@@ -263,6 +277,11 @@ class StreamBatcher(Batcher):
         super()._tell(job, outputs, error)
         if isinstance(job, StreamJob) and job.state == DONE and not job.turning and job.pieces is None:
             self._streams.discard(job)
+
+    def _look(self, again: bool = False) -> None:
+        super()._look(again)
+        if self._turns:
+            self._wake()
 
     def _queue_turn(self, job: StreamJob) -> None:
         job.turning = True

@@ -1,7 +1,8 @@
 """Several hosts of one model: a batch goes to the host that has been free for longest.
 
 One rule: a host that is down gets nothing, as long as another one is up. Each is started again by its own
-``PythonRuntime``, and hears of nothing that the others do.
+``PythonRuntime``, and hears of nothing that the others do. An answer in pieces stays with the host that made
+its first one, because that holds its generator.
 """
 
 from __future__ import annotations
@@ -9,17 +10,19 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from threading import Condition
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from modelyard.core.errors import Unavailable
-from modelyard.runtime.python import PythonRuntime
+from modelyard.runtime.python import HostStream, PythonRuntime
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from modelyard.core.signature import Signature
     from modelyard.core.tensor import Array
     from modelyard.sandbox.policy import Policy
+
+T = TypeVar("T")
 
 _LOOK_S = 0.05
 
@@ -37,8 +40,10 @@ class PythonHosts:
     def __init__(self, hosts: Sequence[PythonRuntime]) -> None:
         self.signature = hosts[0].signature
         self.lanes = len(hosts)
+        self.streams = hosts[0].streams
         self._all = tuple(hosts)
         self._free = deque(hosts)
+        self._working: set[PythonRuntime] = set()
         self._changed = Condition()
 
     @classmethod
@@ -62,7 +67,7 @@ class PythonHosts:
             signature: likewise.
             policy: the limits of each host.
             instances: how many hosts.
-            options: ``trust``, ``name``, ``run_s`` and ``open_s``.
+            options: ``trust``, ``name``, ``run_s``, ``open_s`` and ``streams``.
 
         Raises:
             FileError: the model cannot be opened in one of them; the message says why, and none is left.
@@ -104,12 +109,20 @@ class PythonHosts:
             HostDied: the host of this batch ended; the others go on.
             Unavailable: all hosts are being started again, or they are closed.
         """
+        return self._first(lambda host: host.run(inputs))
+
+    def stream(self, inputs: tuple[Array, ...]) -> HostsStream:
+        """An answer in pieces, see ``PythonRuntime.stream``; the first is made by the host that is free."""
+        return HostsStream(self, inputs)
+
+    def _first(self, work: Callable[[PythonRuntime], T]) -> T:
+        """Have the first host that is free do something; blocking."""
         while True:
             host = self._take()
             try:
-                return host.run(inputs)
+                return work(host)
             except Unavailable:
-                # It went down before it had the batch, so that the batch may go to another.
+                # It went down before it had the work, so that another may have it.
                 if not self.lanes_up():
                     raise
             finally:
@@ -125,13 +138,66 @@ class PythonHosts:
             while True:
                 for host in self._free:
                     if host.up:
-                        self._free.remove(host)
-                        return host
+                        return self._begin(host)
                 if self._free and not self.lanes_up():
-                    return self._free.popleft()  # its error says what is the matter
+                    return self._begin(self._free[0])  # its error says what is the matter
                 self._changed.wait(_LOOK_S)
+
+    def _take_this(self, host: PythonRuntime) -> None:
+        with self._changed:
+            while host not in self._free:
+                self._changed.wait(_LOOK_S)
+            self._begin(host)
+
+    def _begin(self, host: PythonRuntime) -> PythonRuntime:
+        self._free.remove(host)
+        self._working.add(host)
+        return host
 
     def _put(self, host: PythonRuntime) -> None:
         with self._changed:
+            self._working.discard(host)
             self._free.append(host)
-            self._changed.notify()
+            self._changed.notify_all()
+
+
+class HostsStream:
+    """One answer in pieces from one of several hosts; ``next`` and ``close`` as ``HostStream``'s."""
+
+    def __init__(self, hosts: PythonHosts, inputs: tuple[Array, ...]) -> None:
+        self._hosts = hosts
+        self._inputs = inputs
+        self._made: tuple[PythonRuntime, HostStream] | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether its host does something else now, so that the next piece would wait for that."""
+        return self._made is not None and self._made[0] in self._hosts._working
+
+    def next(self) -> tuple[Array, ...] | None:
+        """The next piece; None is the end. Blocking."""
+        if self._made is None:
+            return self._hosts._first(self._begin)
+        host, stream = self._made
+        self._hosts._take_this(host)
+        try:
+            return stream.next()
+        finally:
+            self._hosts._put(host)
+
+    def close(self) -> None:
+        """Close the generator; blocking."""
+        if self._made is None:
+            return
+        host, stream = self._made
+        self._hosts._take_this(host)
+        try:
+            stream.close()
+        finally:
+            self._hosts._put(host)
+
+    def _begin(self, host: PythonRuntime) -> tuple[Array, ...] | None:
+        stream = host.stream(self._inputs)
+        piece = stream.next()
+        self._made, self._inputs = (host, stream), ()
+        return piece

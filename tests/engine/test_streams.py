@@ -59,12 +59,60 @@ class Counted:
         self.model.log.append((self.most, "closed"))
 
 
+class Several(Counting):
+    """The same in several hosts: a stream stays with the one that made its first piece."""
+
+    def __init__(self, loop, lanes):
+        super().__init__(loop)
+        self.lanes = lanes
+        self.busy_until = [0.0] * lanes
+        self.made = {}
+
+    def lanes_up(self):
+        return self.lanes
+
+    def begin(self, host=None):
+        """Whoever is free, or that one, does something; how many had to wait is counted."""
+        now = self.loop.time()
+        if host is None:
+            host = min(range(self.lanes), key=self.busy_until.__getitem__)
+        assert self.busy_until[host] <= now, "a lane was taken to wait for a host"
+        self.busy_until[host] = now + PIECE_S
+        return host
+
+    def run(self, inputs):
+        self.begin()
+        return super().run(inputs)
+
+    def stream(self, inputs):
+        return TiedCount(self, int(inputs[0][0, 0]))
+
+
+class TiedCount(Counted):
+    host = None
+
+    @property
+    def waits(self):
+        return self.host is not None and self.model.busy_until[self.host] > self.model.loop.time()
+
+    def next(self):
+        self.host = self.model.begin(self.host)
+        self.model.made.setdefault(self.most, set()).add(self.host)
+        return super().next()
+
+    def close(self):
+        self.model.begin(self.host)
+        self.model.loop.spend(PIECE_S)
+        super().close()
+
+
 class Yard:
     """A batcher in virtual time; ``said`` is what each stream's reader heard."""
 
-    def __init__(self, **bounds):
+    def __init__(self, lanes=1, **bounds):
         self.loop = VirtualLoop()
-        self.model = Counting(self.loop)
+        self.lanes = lanes
+        self.model = Counting(self.loop) if lanes == 1 else Several(self.loop, lanes)
         self.heard = Heard()
         self.batcher = StreamBatcher(self.model, SIGNATURE, QueueLimits(**bounds), self.heard, self.loop.time)
         self.said = {}
@@ -94,7 +142,7 @@ class Yard:
 
     def play(self, scenario):
         async def whole():
-            self.batcher.open(self.loop, VirtualWorker(self.loop))
+            self.batcher.open(self.loop, VirtualWorker(self.loop, lanes=self.lanes))
             await scenario()
             await self.batcher.close()
             assert (self.batcher.in_flight, self.batcher.waiting) == (0, 0)
@@ -283,3 +331,56 @@ def test_a_runner_says_whether_it_streams():
     model.streams = False
     assert type(open_batcher(model, SIGNATURE, QueueLimits(), Heard())) is not StreamBatcher
     loop.close()
+
+
+def test_streams_of_several_hosts_go_on_side_by_side_and_stay_where_they_began():
+    yard = Yard(lanes=2)
+    ended = {}
+
+    async def scenario():
+        for most in (10, 11):
+            yard.stream(most)
+        await yard.quiet()
+        ended["two"] = yard.loop.time()
+
+    yard.play(scenario)
+    assert yard.said == {most: [*range(1, most + 1), "end"] for most in (10, 11)}
+    assert sorted(yard.model.made.values(), key=min) == [{0}, {1}]
+    assert ended["two"] < 14 * PIECE_S  # one after the other: 23
+
+
+def test_a_host_is_never_waited_for_while_another_has_work():
+    """Five streams and twenty requests on two hosts: ``Several.begin`` is the check."""
+    yard = Yard(lanes=2)
+    ended = {}
+
+    async def scenario():
+        for most in range(20, 25):
+            yard.stream(most)
+        for value in range(20):
+            yard.ask(value)
+        await yard.quiet()
+        ended["all"] = yard.loop.time()
+
+    yard.play(scenario)
+    assert yard.said == {most: [*range(1, most + 1), "end"] for most in range(20, 25)} | {
+        "asked": list(range(20))
+    }
+    assert all(len(hosts) == 1 for hosts in yard.model.made.values())
+    work = sum(most + 1 for most in range(20, 25)) + 20
+    assert ended["all"] < 0.75 * work * PIECE_S  # both had work nearly all the time
+
+
+def test_a_stream_that_is_left_is_closed_where_it_began():
+    yard = Yard(lanes=3)
+
+    async def scenario():
+        jobs = [yard.stream(most) for most in (50, 51, 52)]
+        await asyncio.sleep(5.5 * PIECE_S)
+        yard.batcher.cancel(jobs[1])
+        await yard.quiet()
+
+    yard.play(scenario)
+    assert (51, "closed") in yard.model.log
+    assert yard.said[50][-1] == yard.said[52][-1] == "end"
+    assert all(len(hosts) == 1 for hosts in yard.model.made.values())

@@ -16,7 +16,6 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 from worker_parts import WHOLE, WorkerProcess, states
 
-from modelyard.artifact.bundle import write_bundle
 from modelyard.core.errors import BadConfig, CorruptFile
 from modelyard.flow import Wishes, open_version, prepare
 from modelyard.kept import with_engine, with_instances
@@ -245,13 +244,6 @@ def test_a_graph_has_no_hosts(tmp_path, files):
     with pytest.raises(BadConfig, match=r"^--instances 2 starts model hosts, and this model is a graph"):
         with_instances(found.bundle, 2)
     assert with_instances(found.bundle, 1) is found.bundle
-
-
-def test_a_model_that_streams_has_one_host(bundle, tmp_path):
-    parts = {name: bundle.path(name) for name in bundle.parts}
-    streams = write_bundle(tmp_path / "streams", {**bundle.facts, "streams": True}, parts)
-    with pytest.raises(BadConfig, match="and this model streams"):
-        with_instances(streams, 2)
 
 
 @pytest.mark.parametrize("many", [0, -1, 65, 1 << 70, "2", 2.0, True, None])
