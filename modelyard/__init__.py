@@ -1,3 +1,5 @@
 """Modelyard: from a trained model file to a fast, versioned, watched service."""
 
-__version__ = "0.1.0"
+from modelyard.core import version
+
+__version__ = version.VERSION

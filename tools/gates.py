@@ -144,9 +144,9 @@ def languages() -> Iterator[str]:
 
 def changelog() -> Iterator[str]:
     """The version that is built is in the changelog."""
-    version = re.search(r'__version__ = "(.+)"', (ROOT / "modelyard/__init__.py").read_text())
+    version = re.search(r'VERSION = "(.+)"', (ROOT / "modelyard/core/version.py").read_text())
     if version is None or f"## {version.group(1)}" not in (ROOT / "CHANGELOG.md").read_text():
-        yield "CHANGELOG.md has no section for the version in modelyard/__init__.py"
+        yield "CHANGELOG.md has no section for the version in modelyard/core/version.py"
 
 
 def decisions() -> Iterator[str]:

@@ -19,7 +19,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from modelyard import __version__
 from modelyard.artifact.tarball import ImportLimits
 from modelyard.control.admin_call import Call, Place, read_json, read_tar
 from modelyard.control.admin_guard import check_caller
@@ -34,6 +33,7 @@ from modelyard.core.errors import (
     ModelyardError,
     RouteNotFound,
 )
+from modelyard.core.version import VERSION
 from modelyard.serve.status import public_message, status_of
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def admin_app(
         torchserve: TorchServe's management API, beside this one; None leaves it out.
     """
     place = Place(yard, live, yard.registry.cache / "incoming", limits or ImportLimits())
-    document, page, css = openapi(ROWS, __version__), docs_page(ROWS), docs_css()
+    document, page, css = openapi(ROWS, VERSION), docs_page(ROWS), docs_css()
     pages = {
         "/openapi.json": (document, "application/json"),
         "/docs": (page, "text/html; charset=utf-8"),

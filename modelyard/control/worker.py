@@ -14,10 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelyard import __version__
 from modelyard.bundled import open_version
 from modelyard.control.order import Order, receive_order
 from modelyard.core.errors import MissingExtra, ModelyardError
+from modelyard.core.version import VERSION
 from modelyard.runtime.table import RUNTIMES
 from modelyard.serve.dialects.table import DIALECTS, EXTENSIONS, RPC_DIALECTS
 from modelyard.serve.grpc import ENGINES
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str], opening: Callable[[bool], Opener], prove: Cal
         datefmt="%H:%M:%S",
         stream=sys.stderr,
     )
-    version = __version__
+    version = VERSION
     doors: Sequence[socket.socket] = ()
     try:
         if found.ordered:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import click
 from msgspec.structs import replace
 
-from modelyard import __version__
 from modelyard.console.cli.asked import asked, asks, stem_of
 from modelyard.console.cli.listening import listening_options
 from modelyard.console.text import ProgressLine
@@ -20,6 +19,7 @@ from modelyard.control.serve_start import start_job
 from modelyard.control.serve_words import ServeJob
 from modelyard.core.ref import check_name, name_of_file
 from modelyard.core.table import Table
+from modelyard.core.version import VERSION
 from modelyard.settings import read_settings
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def serve(
 
     child = start_job(job)
     try:
-        parts = replace(options, trust=trust), __version__, child, progress.show, announce
+        parts = replace(options, trust=trust), VERSION, child, progress.show, announce
         return _PARTS.load("serving")(*parts).run()
     finally:
         progress.close()

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import click
 from msgspec.structs import replace
 
-from modelyard import __version__
 from modelyard.console.cli.listening import listening_options, refuse_open_bind
 from modelyard.console.cli.torchserve_option import torchserve_option
 from modelyard.console.cli.yard_options import Where, where_options
@@ -21,6 +20,7 @@ from modelyard.control.process import Control, ControlOptions, Up, YardPlace
 from modelyard.control.watcher import WatchOptions
 from modelyard.core.errors import BadInput
 from modelyard.core.ref import check_name
+from modelyard.core.version import VERSION
 from modelyard.deploy.policy import parse_policy
 from modelyard.deploy.torchserve import ModelStore
 from modelyard.settings import read_settings
@@ -98,7 +98,7 @@ def up(
         ModelStore() if torchserve is None else torchserve.store,
         None if torchserve is None else torchserve.rpc,
     )
-    return Control(told, __version__, _say_json if as_json else _say).run()
+    return Control(told, VERSION, _say_json if as_json else _say).run()
 
 
 def refuse_shared(options: ServeOptions, workers: int) -> None:
