@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 
 from benchmarks.catalogue import SERVERS
-from benchmarks.plan import Data, cell, median
+from benchmarks.plan import Data, cell, median, times
 from benchmarks.rounds import ratio
 
 
@@ -61,24 +61,22 @@ def _tabular(results: Results) -> Iterator[Claim]:
     data = results.get("peers", {"cells": []})
     for peer, wanted in (("fastapi", 10), ("fastapi-plain", 10), ("flask", 200), ("flask-one-pass", 200)):
         for case in ("32", "128"):
-            times = ratio(median(data, "modelyard", case), median(data, peer, case))
+            measured = times(data, "modelyard", peer, case)
             text = f"HTTP, {case} connections: at least {wanted}x {SERVERS[peer].title}"
-            yield _at_least(text, times, wanted)
-    mine = median(data, "modelyard", "1", "p50_us")
+            yield _at_least(text, measured, wanted)
     for peer in ("fastapi", "flask"):
-        theirs = median(data, peer, "1", "p50_us")
         text = f"HTTP, 1 connection: p50 below that of {SERVERS[peer].title}"
-        yield _below(text, ratio(mine, theirs), 1, " of theirs")
+        yield _below(text, times(data, "modelyard", peer, "1", "p50_us"), 1, " of theirs")
 
 
 def _grpc(results: Results) -> Iterator[Claim]:
     data = results.get("grpc", {"cells": []})
-    times = ratio(median(data, "modelyard", "4x8"), median(data, "grpcaio", "4x8"))
-    yield _at_least(f"gRPC, 4 connections x 8 streams: at least 5x {SERVERS['grpcaio'].title}", times, 5)
-    mine, theirs = median(data, "modelyard", "1x1", "p50_us"), median(data, "grpcaio", "1x1", "p50_us")
+    peer = SERVERS["grpcaio"].title
+    measured = times(data, "modelyard", "grpcaio", "4x8")
+    yield _at_least(f"gRPC, 4 connections x 8 streams: at least 5x {peer}", measured, 5)
     yield _below(
-        f"gRPC, one stream: p50 below that of {SERVERS['grpcaio'].title}",
-        ratio(mine, theirs),
+        f"gRPC, one stream: p50 below that of {peer}",
+        times(data, "modelyard", "grpcaio", "1x1", "p50_us"),
         1,
         " of theirs",
     )
@@ -87,15 +85,15 @@ def _grpc(results: Results) -> Iterator[Claim]:
 def _image(results: Results) -> Iterator[Claim]:
     data = results.get("image", {"cells": []})
     for case in ("binary 1", "binary 8"):
-        times = ratio(median(data, "modelyard", case), median(data, "triton", case))
-        yield _at_least(f"Image, {case}: at least level with {SERVERS['triton'].title}", times, 1)
+        measured = times(data, "modelyard", "triton", case)
+        yield _at_least(f"Image, {case}: at least level with {SERVERS['triton'].title}", measured, 1)
     for case in ("json 1", "json 8"):
         rest = {c["server"]: c["rate"]["median"] for c in data["cells"] if c["case"] == case}
-        mine = rest.pop("modelyard", None)
+        rest.pop("modelyard", None)
         best = max(rest, key=lambda key: rest[key], default=None)
         named = f" (the best: {SERVERS[best].title})" if best else ""
         text = f"Image, {case}: at least 2x every peer{named}"
-        yield _at_least(text, ratio(mine, rest[best] if best else None), 2)
+        yield _at_least(text, times(data, "modelyard", best, case) if best else None, 2)
 
 
 def _heavy(results: Results) -> Iterator[Claim]:
@@ -104,8 +102,8 @@ def _heavy(results: Results) -> Iterator[Claim]:
         one = cell(data, "modelyard", case)
         text = f"Heavy model, {case} connections: at least 0.95 of the bare loop at that batch size"
         yield _at_least(text, one["of_bare"] if one else None, 0.95, "")
-    times = ratio(median(data, "modelyard", "8"), median(data, "modelyard", "1"))
-    yield _at_least("Heavy model: 8 clients at least 3x one client", times, 3)
+    measured = ratio(median(data, "modelyard", "8"), median(data, "modelyard", "1"))
+    yield _at_least("Heavy model: 8 clients at least 3x one client", measured, 3)
 
 
 def _start(results: Results) -> Iterator[Claim]:

@@ -102,6 +102,15 @@ def cell(data: Data, server: str, case: str) -> Data | None:
     return next((c for c in data["cells"] if c["server"] == server and c["case"] == case), None)
 
 
+def times(data: Data, one: str, other: str, case: str, figure: str = "rate") -> float | None:
+    """How many times the other's figure one server's is, if both were measured; see ``rounds.beside``."""
+    ones, others = cell(data, one, case), cell(data, other, case)
+    if ones is None or others is None:
+        return None
+    mine, theirs = ([seen[figure] for seen in found["rounds"]] for found in (ones, others))
+    return rounds.beside(mine, theirs)
+
+
 def median(data: Data, server: str, case: str, figure: str = "rate") -> float | None:
     """One median out of a scenario's data, if it was measured."""
     found = cell(data, server, case)

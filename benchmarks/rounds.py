@@ -72,6 +72,17 @@ def trend(
     return Trend(slope * 60, start, grown, grown < tolerance * start)
 
 
+def beside(ones: Sequence[float], others: Sequence[float]) -> float | None:
+    """How many times the other: the median of each round's own ratio.
+
+    What was measured in one round saw the same machine, whose speed changes more from round to round than
+    what is compared. Nothing when a round is missing on either side, or is zero.
+    """
+    if not ones or len(ones) != len(others) or not all(others):
+        return None
+    return statistics.median(one / other for one, other in zip(ones, others, strict=True))
+
+
 def ratio(one: float | None, other: float | None) -> float | None:
     """One over the other, or nothing when either is missing or zero."""
     return one / other if one and other else None

@@ -168,7 +168,7 @@ def test_an_abuser_counts_how_its_connections_ended(echo):
 def _peers(ours, theirs):
     def cell(server, rate):
         spread = {"median": rate, "low": rate, "high": rate}
-        return {"server": server, "case": "32", "rate": spread, "noise": 0.0}
+        return {"server": server, "case": "32", "rate": spread, "noise": 0.0, "rounds": [{"rate": rate}]}
 
     return {"cases": ["32"], "cells": [cell("modelyard", ours), cell("fastapi", theirs)]}
 

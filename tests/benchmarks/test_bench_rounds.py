@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.rounds import interleaved, ratio, spread, trend
+from benchmarks.rounds import beside, interleaved, ratio, spread, trend
 
 
 def test_spread_holds_the_median_and_the_extremes():
@@ -24,6 +24,17 @@ def test_every_entry_runs_once_in_every_round(entries, rounds):
     for number in range(rounds):
         assert sorted(e for n, e in order if n == number) == sorted(entries)
     assert [n for n, _ in order] == sorted(n for n, _ in order)
+
+
+def test_a_machine_that_changes_its_speed_between_rounds_does_not_change_what_is_compared():
+    """Of medians alone the first would be level with the second."""
+    assert beside([200, 20, 100], [100, 10, 100]) == 2
+    assert ratio(spread([200, 20, 100]).median, spread([100, 10, 100]).median) == 1
+
+
+@pytest.mark.parametrize(("ones", "others"), [([], []), ([1, 2], [1]), ([1, 2], [1, 0])])
+def test_rounds_that_are_missing_compare_with_nothing(ones, others):
+    assert beside(ones, others) is None
 
 
 def test_the_first_of_a_round_changes():
