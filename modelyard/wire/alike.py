@@ -56,6 +56,18 @@ class _Frame:
         self.used = False
 
 
+class _Lesson:
+    """One of which no frame came: whether the next may come at once."""
+
+    __slots__ = ("used",)
+
+    def __init__(self, used: bool) -> None:
+        self.used = used
+
+
+_FIRST, _NOTHING = _Lesson(used=True), _Lesson(used=False)
+
+
 class Frames:
     """Those of one protocol for one version of a model, up to a number.
 
@@ -68,7 +80,7 @@ class Frames:
     def __init__(self, mark: bytes = b"") -> None:
         self._mark = mark
         self._known: dict[bytes, _Frame] = {}
-        self._last: _Frame | None = None
+        self._last: _Frame | _Lesson = _FIRST
         self._rest = self._skip = 0
 
     def read(self, text: bytes) -> InferRequest | None:
@@ -113,11 +125,10 @@ class Frames:
         before, after = text[:found], text[end:]
         if dtype is None or found < 1 or not end or len(before) + len(after) > _FRAME_BYTES:
             return
-        useful = self._last is None or self._last.used
-        self._rest = 0 if useful else min(2 * self._rest + 1, _REST)
+        self._rest = 0 if self._last.used else min(2 * self._rest + 1, _REST)
         self._skip = self._rest
         if not _proved(before, after, request, read):
-            self._skip = self._rest = min(2 * self._rest + 1, _REST)
+            self._last = _NOTHING
             return
         if len(self._known) >= _FRAMES:
             self._known.clear()

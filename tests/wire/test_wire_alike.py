@@ -217,6 +217,21 @@ def test_a_client_that_never_repeats_itself_costs_fewer_and_fewer_lessons():
     assert 8 < len(reads) < 20
 
 
+def test_bodies_that_are_no_frame_cost_fewer_and_fewer_lessons():
+    """Nested rows: the first flat array is one row of several, so that no lesson ever comes to anything."""
+    frames, reads = Frames(), []
+
+    def read(text):
+        reads.append(text)
+        return READERS["tfserving"][0](text)
+
+    for at in range(5000):
+        text = b'{"instances":[[%d,2,3,4],[5,6,7,8]]}' % at
+        assert frames.read(text) is None
+        frames.learn(text, READERS["tfserving"][0](text), ("tfserving", "rows"), read)
+    assert 8 < len(reads) < 20
+
+
 def test_arrays_are_the_requests_own():
     text = (BODIES["v2"] % "[1,2,3,4]").encode()
     frames = learnt(text)

@@ -165,8 +165,10 @@ def _spliced(
 ) -> bytes | None:
     """Rows of several outputs cut out of the text of each; None where a cell needs a closer look."""
     rows, pieces = end - start, 2 * len(outputs)
-    every: list[bytes] = [b""] * (rows * pieces)
-    between = b"{"  # what comes before a cell: the end of the one before, and the name
+    if not rows:
+        return None
+    members = tuple([(spec.name, array.ndim) for array, spec in zip(outputs, specs)])  # noqa: B905 - as below
+    every = list(_around(members, rows))
     for at, (array, spec) in enumerate(zip(outputs, specs)):  # noqa: B905 - equal lengths, and each request
         axes = array.ndim
         part = array if rows == array.shape[0] else array[start:end]
@@ -181,14 +183,27 @@ def _spliced(
             return None
         if len(cells) != rows:
             return None
-        every[2 * at :: pieces] = [between + _member(spec.name, axes - 1)] * rows
         every[2 * at + 1 :: pieces] = cells
+    return b"".join(every)
+
+
+@lru_cache(256)
+def _around(members: tuple[tuple[str, int], ...], rows: int) -> tuple[bytes, ...]:
+    """What stands around the cells of so many rows: pieces and empty places in turn, a piece last.
+
+    >>> b"1".join(_around((("a", 1), ("b", 2)), 1))
+    b'{"a":11,"b":[11]}'
+    """
+    pieces = 2 * len(members)
+    every = [b""] * (rows * pieces)
+    between = b"{"  # what comes before a cell: the end of the one before, and the name
+    for at, (name, axes) in enumerate(members):
+        every[2 * at :: pieces] = [between + _member(name, axes - 1)] * rows
         between = b"]" * (axes - 1) + b","
     first = every[0]
     every[0::pieces] = [between[:-1] + b"}," + first] * rows
     every[0] = first
-    every.append(between[:-1] + b"}")
-    return b"".join(every)
+    return (*every, between[:-1] + b"}")
 
 
 _BETWEEN = [b"]" * axes + b"," + b"[" * axes for axes in range(MOST_AXES + 1)]
