@@ -87,6 +87,9 @@ def encode_rows(
     outputs, specs = reply.outputs, reply.signature.outputs
     if len(outputs) == 1 and outputs[0].ndim > 0 and outputs[0].size <= STEP_ITEMS:
         return before + write_array(outputs[0], specs[0], bare=bare) + after
+    spliced = _table(outputs, specs)
+    if spliced is not None:
+        return before + b"[" + spliced + b"]" + after
     rows, largest = (outputs[0].shape[0] if outputs[0].ndim else -1), 1
     for array in outputs:
         if not array.ndim or array.shape[0] != rows:
@@ -118,9 +121,7 @@ def _rows(
 ) -> bytes:
     if len(outputs) == 1:
         return write_array(outputs[0][start:end], specs[0], bare=bare)[1:-1]
-    spliced = _single(outputs, specs) if end == 1 else None
-    if spliced is None:
-        spliced = _spliced(outputs, specs, start, end, bare)
+    spliced = _spliced(outputs, specs, start, end, bare)
     if spliced is not None:
         return spliced
     # Scalars and rows stay numpy values: orjson writes an FP32 as its own shortest decimal.
@@ -147,17 +148,26 @@ def _rows(
     return b",".join(rows)
 
 
-def _single(outputs: tuple[Array, ...], specs: tuple[TensorSpec, ...]) -> bytes | None:
-    """The first row of several outputs where it is the only one: most requests have one."""
-    cells = []
+def _table(outputs: tuple[Array, ...], specs: tuple[TensorSpec, ...]) -> bytes | None:
+    """A few rows of several outputs, columns or matrices of numbers, as ``_spliced`` has them: the usual."""
+    rows, left = (outputs[0].shape[0] if outputs[0].ndim else 0), STEP_ITEMS // 16
+    members, columns = [], []
     for array, spec in zip(outputs, specs):  # noqa: B905 - equal lengths, and each request
-        if array.shape[0] != 1 or not spec.dtype.size or not array.flags.c_contiguous:
+        axes = array.ndim
+        left -= array.size
+        if not 0 < axes < 3 or left < 0 or not spec.dtype.size:
+            return None
+        if not array.size or array.shape[0] != rows or not array.flags.c_contiguous:
             return None
         text = orjson.dumps(array, None, _NUMPY)
         if b"null" in text:
             return None
-        cells.append(_member(spec.name, 0) + text[1:-1])
-    return b"{" + b",".join(cells) + b"}"
+        members.append((spec.name, axes))
+        columns.append(text[axes:-axes].split(_BETWEEN[axes - 1]))
+    every = list(_around(tuple(members), rows))
+    for at, cells in enumerate(columns):
+        every[2 * at + 1 :: 2 * len(columns)] = cells
+    return b"".join(every)
 
 
 def _spliced(
