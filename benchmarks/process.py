@@ -122,8 +122,15 @@ class Running:
         shutil.rmtree(self.launch.folder, ignore_errors=True)
 
 
-def start(server: Server, model: Model, core: int, extra_environ: dict[str, str] | None = None) -> Running:
-    """Start a server on one core; it and all its children stay there. Raises NotStarted, NotInstallable."""
+def start(
+    server: Server, model: Model, core: int | None, extra_environ: dict[str, str] | None = None
+) -> Running:
+    """Start a server on one core, where it and all its children stay, or (None) on all.
+
+    Raises:
+        NotStarted: it ended, or there is nothing to run.
+        NotInstallable: its environment cannot be made.
+    """
     env = envs.ready(server.env) if server.env else None
     WORK.mkdir(parents=True, exist_ok=True)
     LOGS.mkdir(parents=True, exist_ok=True)
@@ -135,7 +142,7 @@ def start(server: Server, model: Model, core: int, extra_environ: dict[str, str]
     if env:
         environ["PATH"] = f"{env.folder / 'bin'}:{environ['PATH']}"
     log = LOGS / f"{server.key}-{model.name}.log"
-    with log.open("wb") as sink, machine.on_core(core):
+    with log.open("wb") as sink, contextlib.nullcontext() if core is None else machine.on_core(core):
         try:
             child = subprocess.Popen(
                 line.command,

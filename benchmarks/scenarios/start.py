@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import models, rounds
@@ -16,49 +17,69 @@ from benchmarks.plan import Data, Plan, say
 from benchmarks.process import NotStarted, start
 from benchmarks.session import ask, first_answer
 
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to start.
+
+    Args:
+        server: key of the catalogue.
+        case: what is said of it.
+        cold: nothing was compiled before.
+        free: on all cores, as people start it; else on one, as in all other scenarios.
+    """
+
+    server: str
+    case: str
+    cold: bool = False
+    free: bool = False
+
+
 STARTS = (
-    ("modelyard", "onnx", False),
-    ("modelyard-pickle", "pickle, first time", True),
-    ("modelyard-pickle", "pickle, compiled before", False),
+    Way("modelyard", "onnx"),
+    Way("modelyard", "onnx, first time", cold=True),
+    Way("modelyard", "onnx, on all cores", free=True),
+    Way("modelyard", "onnx, first time, on all cores", cold=True, free=True),
+    Way("modelyard-pickle", "pickle, first time", cold=True),
+    Way("modelyard-pickle", "pickle, compiled before"),
 )
 
 
 def run(plan: Plan) -> Data:
-    """Modelyard's three ways to start, and each peer's one, `rounds` times each in turn."""
+    """Modelyard's ways to start, and each peer's one, `rounds` times each in turn."""
     model = models.iris()
     peers = [k for k in plan.servers if not k.startswith("modelyard") and "iris" in SERVERS[k].models]
-    entries = [s for s in STARTS if s[0] in plan.servers] + [
-        (key, SERVERS[key].title, False) for key in peers
-    ]
+    entries = [way for way in STARTS if way.server in plan.servers]
+    entries += [Way(key, SERVERS[key].title) for key in peers]
     found: dict[tuple[str, str], list[Data]] = {}
     skipped: dict[str, str] = {}
     WORK.mkdir(parents=True, exist_ok=True)
     warm = Path(tempfile.mkdtemp(prefix="warm-cache-", dir=WORK))
-    if "modelyard-pickle" in plan.servers:
-        _try("modelyard-pickle", "to fill the cache", model, warm, plan, {}, skipped)
-    for _, (key, case, cold) in rounds.interleaved(entries, plan.rounds):
-        if key in skipped:
+    for key in dict.fromkeys(way.server for way in STARTS if way.server in plan.servers):
+        _try(Way(key, "to fill the cache"), model, warm, plan, {}, skipped)
+    for _, way in rounds.interleaved(entries, plan.rounds):
+        if way.server in skipped:
             continue
-        cache = Path(tempfile.mkdtemp(prefix="cold-cache-", dir=WORK)) if cold else warm
-        _try(key, case, model, cache, plan, found, skipped)
-        if cold:
+        cache = Path(tempfile.mkdtemp(prefix="cold-cache-", dir=WORK)) if way.cold else warm
+        _try(way, model, cache, plan, found, skipped)
+        if way.cold:
             shutil.rmtree(cache, ignore_errors=True)
     return {"cells": [_cell(*at, seen) for at, seen in found.items()], "skipped": skipped}
 
 
 def _try(
-    key: str,
-    case: str,
+    way: Way,
     model: Model,
     cache: Path,
     plan: Plan,
     found: dict[tuple[str, str], list[Data]],
     skipped: dict[str, str],
 ) -> None:
-    running = None
-    say(f"  start: {case}")
+    running, key = None, way.server
+    say(f"  start: {way.case}")
+    core = None if way.free else plan.cores.server
     try:
-        running = start(SERVERS[key], model, plan.cores.server, {"MODELYARD_HOME": str(cache)})
+        running = start(SERVERS[key], model, core, {"MODELYARD_HOME": str(cache)})
         seconds = first_answer(running)
         kind = "json" if "json" in running.server.speaks else "grpc"
         for question in model.questions:
@@ -67,7 +88,7 @@ def _try(
             raise NotStarted("it keeps its compiled result elsewhere, so first and later starts look alike")
         memory = running.memory()
         seen = {"seconds": seconds, "rss": memory.root, "rss_children": memory.children}
-        found.setdefault((key, case), []).append(seen)
+        found.setdefault((key, way.case), []).append(seen)
     except (NotInstallable, NotStarted, WrongAnswer) as error:
         skipped[key] = str(error)
     finally:

@@ -186,7 +186,7 @@ def test_what_was_not_measured_is_neither_held_nor_broken():
 
 
 def test_lost_requests_break_the_polite_claim():
-    beside = {"over_quiet": 1.1, "failed": 0, "after": "well"}
+    beside = {"over_quiet": 1.1, "over_quiet_each": [1.1], "failed": 0, "after": "well"}
     quiet = {"p99_each_us": [1000.0, 1500.0]}
     fine = claims({"polite": {"servers": {"modelyard": {"quiet": quiet, "a": beside}}}})
     lost = claims({"polite": {"servers": {"modelyard": {"quiet": quiet, "a": beside | {"failed": 2}}}}})
@@ -204,12 +204,15 @@ def test_the_longest_turn_of_the_loop_is_a_claim():
     assert "longest: b" in said[0].text
 
 
-def test_a_noisy_quiet_gives_no_verdict():
-    beside = {"over_quiet": 1.1, "failed": 0, "after": "well"}
-    rows = {"quiet": {"p99_each_us": [1000.0, 245_000.0]}, "a": beside}
+@pytest.mark.parametrize(
+    ("each", "held"), [([1.0, 2.9, 9.0], True), ([2.0, 3.1, 9.0], None), ([3.1, 4.0, 5.0], False)]
+)
+def test_rounds_that_disagree_give_no_verdict(each, held):
+    beside = {"over_quiet": each[1], "over_quiet_each": each, "failed": 0, "after": "well"}
+    rows = {"quiet": {"p99_each_us": [1000.0] * 3}, "a": beside}
     said = [c for c in claims({"polite": {"servers": {"modelyard": rows}}}) if c.text.startswith("Polite")]
-    assert [c.held for c in said] == [None]
-    assert "too noisy" in said[0].measured
+    assert [c.held for c in said] == [held]
+    assert ("too noisy" in said[0].measured) == (held is None)
 
 
 def test_figures_read_well():
