@@ -8,7 +8,7 @@ from modelyard.artifact.bundle import Bundle, open_bundle
 from modelyard.artifact.rows import unpack_rows
 from modelyard.core.errors import CorruptFile
 from modelyard.core.signature import Signature
-from modelyard.formats.original import HOST_TARGET, opening
+from modelyard.formats.opening import HOST_TARGET, opening
 from modelyard.runtime.table import RUNTIMES
 from modelyard.sandbox.policy import Policy
 from modelyard.serve.opened import Opened

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from modelyard.core.errors import CorruptFile, MissingFile, TooLarge
-from modelyard.formats.functions.load import MARK
+from modelyard.formats.functions.mark import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

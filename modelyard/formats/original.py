@@ -15,6 +15,7 @@ from modelyard.core.errors import NotConvertible
 from modelyard.core.profile import Profile
 from modelyard.core.signature import Signature
 from modelyard.formats.inflate import check_end
+from modelyard.formats.opening import opening
 from modelyard.formats.rows import typed
 from modelyard.sandbox.child import Child
 
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 TARGET = "modelyard.formats.child:verbs"
 """What a child runs to open and convert."""
 
-HOST_TARGET = "modelyard.formats.child:host_verbs"
-"""What a child runs to open and answer only."""
-
 
 def open_values(
     path: Path,
@@ -46,23 +44,6 @@ def open_values(
     """The call "open" of either target: its values and arrays."""
     names, columns = sample_columns(sample)
     return opening(path, sniffed.format, names, trusted_types, options), columns
-
-
-def opening(
-    path: Path,
-    format_name: str,
-    names: Sequence[str] | None,
-    trusted_types: Sequence[str] = (),
-    options: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """The values of the call "open", for a sample that was taken apart before."""
-    return {
-        "path": str(path),
-        "format": format_name,
-        "trusted_types": list(trusted_types),
-        "options": dict(options or {}),
-        "sample": list(names) if names is not None else None,
-    }
 
 
 def sample_columns(sample: Rows | None) -> tuple[list[str] | None, list[Array]]:

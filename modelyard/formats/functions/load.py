@@ -23,6 +23,7 @@ from modelyard.formats.estimator.answers import one_line
 from modelyard.formats.extras import way_to
 from modelyard.formats.fit import to_inputs
 from modelyard.formats.functions.hints import Parameter, parameters
+from modelyard.formats.functions.mark import MARK
 from modelyard.formats.functions.model import PROBE_ROWS, FunctionModel, made_rows, profile_of
 from modelyard.formats.nets.lines import read_lines, spec_of_rows
 from modelyard.formats.rows import Rows
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from modelyard.core.tensor import Array
     from modelyard.formats.opened import Ask
 
-MARK = "function.json"
 _LIKELY = ("predict", "Model", "model", "main")
 
 Upstream = tuple[tuple[TensorSpec, "Array"], ...]
