@@ -201,7 +201,10 @@ class Queue:
             lane = lanes.get(shapes)
             while lane and (not batch or (self._batched and rows < most_rows)):
                 job = lane[0]
-                if not self._lives(job, now, late):
+                deadline = job.deadline
+                # What ``_lives`` says of most, written out: this runs once a request.
+                if job.state != WAITING or (deadline is not None and deadline <= now):
+                    self._lives(job, now, late)
                     lane.popleft()
                     continue
                 if batch and rows + job.rows > most_rows:
