@@ -90,9 +90,9 @@ METHOD = """\
 **How it was measured.** Each server runs on one core and the load on another; every thread of a
 server is checked to be on its core. All servers of a table are up at the same time, but all except the
 one under load are stopped (SIGSTOP); Triton's processes do not survive that, so Triton idles beside
-the others. Rounds are interleaved (A B C, B C A, ...); a figure is the median of its rounds, what is claimed of one
-beside another is the median of what each round says of the two, ± is half
-of the range between the lowest and the highest. Before a server is measured its answers to real
+the others. Rounds are interleaved (A B C, B C A, ...); a figure is the median of its rounds; what is
+claimed of one thing beside another is the median of what each round says of the two. ± is half of
+the range between the lowest and the highest. Before a server is measured its answers to real
 questions, many at once, are compared with the model's own; one that answers wrong is left out.
 Refused or failed requests are never counted as answers. HTTP load is wrk with one thread, gRPC load is
 h2load; numeric libraries of every server are told to use one thread. CPU/request is the processor time

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import platform
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from msgspec import Struct
@@ -41,24 +42,23 @@ from modelyard.core.signature import Signature
 from modelyard.formats.containers.hub import with_classes
 from modelyard.formats.fit import to_inputs
 from modelyard.formats.original import Original
-from modelyard.formats.rows import read_rows
-from modelyard.formats.sniff import sniff
+from modelyard.formats.rows import Rows, read_rows
+from modelyard.formats.sniff import Sniffed, sniff
 from modelyard.kept import Making, Manner, keep, read_report, versions
 from modelyard.sources import read_source
 from modelyard.staged import staged
 from modelyard.wishes import OpenLimits, Wishes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from typing import Any, TypeAlias
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from modelyard.compiler.rows import Group
     from modelyard.core.tensor import Array
-    from modelyard.formats.rows import Rows
-    from modelyard.formats.sniff import Sniffed
 
-    Progress: TypeAlias = Callable[[str, float | None], None]
     Inputs: TypeAlias = tuple[Array, ...]
+
+Progress: TypeAlias = Callable[[str, float | None], None]
 
 __all__ = ("OpenLimits", "Prepared", "Wishes", "open_version", "prepare", "rehearse_version")
 

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import tempfile
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,19 +23,18 @@ from modelyard.artifact.bundle import Bundle, canonical, open_bundle, write_bund
 from modelyard.artifact.rows import pack_rows
 from modelyard.artifact.source import GRAPH_NAME, GRAPHS, SOURCE, Source, without_places
 from modelyard.bundled import ANSWERS, ROWS, SAMPLE
+from modelyard.compiler.recorded import Recording
 from modelyard.compiler.report import CompileReport
 from modelyard.core.errors import BadConfig, CorruptFile, MissingFile
 from modelyard.core.signature import Signature
 from modelyard.formats.original import sample_columns
+from modelyard.formats.rows import Rows
+from modelyard.formats.sniff import Sniffed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import TypeAlias
 
-    from modelyard.compiler.recorded import Recording
     from modelyard.core.tensor import Array
-    from modelyard.formats.rows import Rows
-    from modelyard.formats.sniff import Sniffed
 
     Inputs: TypeAlias = tuple[Array, ...]
 

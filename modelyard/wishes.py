@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
@@ -10,9 +12,7 @@ from modelyard.compiler.verify import Tolerance
 from modelyard.sandbox.policy import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-    from typing import Any
+    pass
 
 
 class OpenLimits(Struct, frozen=True):

@@ -15,8 +15,10 @@ import os
 import secrets
 import shutil
 import stat
+from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from msgspec import Struct
@@ -35,8 +37,7 @@ from modelyard.core.digest import sha256_of_stream
 from modelyard.core.errors import CorruptFile, MissingFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator
 
 __all__ = (
     "FORMAT", "MANIFEST", "Bundle", "canonical", "copy_file", "open_bundle", "receive_bundle", "write_bundle",

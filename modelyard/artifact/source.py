@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    pass
 
 GRAPHS, SOURCE, GRAPH_NAME = "graph", "source", "model.onnx"
 """Folders of a bundle: a graph with the weights beside it, and the operator's file or files."""

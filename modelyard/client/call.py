@@ -6,15 +6,16 @@ bytes, and one piece of code serves the blocking and the asyncio client.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct, field
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+from modelyard.core.signature import Signature
+from modelyard.core.tensor import Array
 
-    from modelyard.core.signature import Signature
-    from modelyard.core.tensor import Array
+if TYPE_CHECKING:
+    pass
 
 Buffer: TypeAlias = bytes | memoryview
 T = TypeVar("T")

@@ -7,7 +7,7 @@ A missing value (None, NaN, pandas' NA) is NaN among floats and an empty text am
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +17,6 @@ from modelyard.client.cells import cast
 from modelyard.core.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from modelyard.core.signature import Signature, TensorSpec
     from modelyard.core.tensor import Array
 

@@ -18,12 +18,12 @@ import numpy as np
 from msgspec import Struct, field
 
 from modelyard.core.errors import ModelyardError, Unavailable
+from modelyard.core.tensor import Array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from modelyard.client.call import Answer
-    from modelyard.core.tensor import Array
 
 GRACE_S = 5.0
 """How long answers are waited for after the last request."""

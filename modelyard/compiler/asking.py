@@ -8,12 +8,11 @@ import numpy as np
 from msgspec import Struct
 
 from modelyard.core.errors import CallerError, ModelFailed
+from modelyard.core.tensor import Array
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
-
-    from modelyard.core.tensor import Array
 
     Run: TypeAlias = Callable[[tuple[Array, ...]], tuple[Array, ...]]
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from msgspec import Struct
 
+from modelyard.core.tensor import Array
+
 if TYPE_CHECKING:
     from modelyard.core.signature import Signature
-    from modelyard.core.tensor import Array
 
 _FLOAT32_STEPS = 16 * float(np.finfo(np.float32).eps)
 

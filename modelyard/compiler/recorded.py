@@ -5,7 +5,7 @@ One rule: the recording is right. A later answer differs in one place, and the s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from msgspec import Struct
@@ -13,17 +13,16 @@ from msgspec import Struct
 from modelyard.compiler.asking import ask
 from modelyard.compiler.compare import Slack, in_slacks, is_exact, own_ties, spreads
 from modelyard.core.errors import CallerError, ModelFailed
-from modelyard.core.tensor import dtype_of
+from modelyard.core.tensor import Array, dtype_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import TypeAlias
 
     from modelyard.core.signature import Signature
-    from modelyard.core.tensor import Array
 
-    Arrays: TypeAlias = tuple[Array, ...]
-    Run: TypeAlias = Callable[[Arrays], Arrays]
+    Run: TypeAlias = Callable[["Arrays"], "Arrays"]
+
+Arrays: TypeAlias = tuple[Array, ...]
 
 RELATIVE = 1e-5
 """The share of a value that another processor's float32 may cost: its sums go in another order."""

@@ -14,13 +14,13 @@ from msgspec import Struct
 
 from modelyard.compiler import columns, texts
 from modelyard.core.profile import ColumnProfile
+from modelyard.core.tensor import Array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from modelyard.core.profile import Profile
     from modelyard.core.signature import Signature, TensorSpec
-    from modelyard.core.tensor import Array
 
     Draw: TypeAlias = Callable[[np.random.Generator, int, ColumnProfile, bool], Array]
 

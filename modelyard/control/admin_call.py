@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote
 
@@ -13,16 +14,15 @@ from msgspec import Struct
 
 from modelyard.artifact.tarball import ImportLimits
 from modelyard.control.desk import Desk
+from modelyard.control.live import Live
 from modelyard.core.errors import BadRequest, TooLarge, UnsupportedMedia
+from modelyard.deploy.yard import Yard
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from starlette.requests import Request
 
-    from modelyard.control.live import Live
-    from modelyard.deploy.yard import Yard
 
 TAR, JSON = "application/x-tar", "application/json"
 JSON_BYTES = 1 << 20

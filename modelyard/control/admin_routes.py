@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,15 +33,15 @@ from modelyard.client.admin_values import (
     VersionRow,
     WorkerRow,
 )
+from modelyard.control.admin_call import Call
 from modelyard.control.desk import parse_moment
 from modelyard.control.shadows import shadow_rows
 from modelyard.core.errors import BadInput, CorruptFile, FileError, NotConvertible, Unavailable, UnsafeFile
 from modelyard.monitor.exposition import CONTENT_TYPE, Exposition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator
 
-    from modelyard.control.admin_call import Call
     from modelyard.control.live import Live
 
 MOST_WAIT_S = 3600.0

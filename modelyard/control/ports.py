@@ -6,19 +6,19 @@ let another yard of the same user take half of the traffic.
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from modelyard.serve.http import listen
+from modelyard.serve.options import ServeOptions
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Sequence
 
     from modelyard.control.running import Running
-    from modelyard.serve.options import ServeOptions
 
 
 class Ports(Struct, frozen=True):

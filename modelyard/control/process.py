@@ -14,7 +14,6 @@ import logging
 import os
 import signal
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -25,6 +24,7 @@ from modelyard.control.console import Console
 from modelyard.control.heartbeat import Heartbeat
 from modelyard.control.host import Host
 from modelyard.control.on_loop import OnLoop
+from modelyard.control.place import YardPlace
 from modelyard.control.ports import Ports, reserve
 from modelyard.control.reconcile import Reconciler
 from modelyard.control.rounds import Rounds
@@ -50,15 +50,6 @@ requests for a model that is still being loaded wait for it."""
 
 _GOODBYE_S = 3.0
 _MOST_PAUSE_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class YardPlace:
-    """Which yard: its folder on this machine, and the addresses of registry and bundles if elsewhere."""
-
-    home: Path
-    registry: str = field(default="", repr=False)
-    artifacts: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

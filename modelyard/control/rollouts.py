@@ -7,6 +7,7 @@ many hosts that see the same one acts.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,7 +19,7 @@ from modelyard.deploy.plan import Order
 from modelyard.deploy.rollout import Evidence, Finish, RollBack, Rollout, Stay, next_move, order_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from modelyard.deploy.current import Current
     from modelyard.deploy.release import Entry

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct
 
 from modelyard.control.doors import Doors
+from modelyard.serve.options import ServeOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from modelyard.control.connection import Connection
     from modelyard.control.run_folder import SocketName
     from modelyard.serve.link import Actual, Ask, Seen
-    from modelyard.serve.options import ServeOptions
 
 _CALM_S, _FREE = 60.0, 3
 _MOST_DELAY_S = 10.0

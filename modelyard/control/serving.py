@@ -21,6 +21,7 @@ from modelyard.control.serve_words import WORD, Failed, Step
 from modelyard.core.errors import ChildFailed, error_of
 from modelyard.serve.aside import aside
 from modelyard.serve.replay import replay
+from modelyard.serve.routes import Slot
 from modelyard.serve.worker import Worker
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from modelyard.control.serve_words import Ready
     from modelyard.serve.link import Actual
     from modelyard.serve.options import ServeOptions
-    from modelyard.serve.routes import Slot
 
 _LINE_BYTES = 16 << 20
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct, field
 
 from modelyard.control.archives import FetchLimits, archive, loaded_at_start, shown
+from modelyard.control.place import YardPlace
 from modelyard.control.torchserve_describe import Seen, describe, list_models, ready_versions
 from modelyard.control.torchserve_words import (
     DOCUMENT,
@@ -51,7 +52,6 @@ from modelyard.engine.limits import QueueLimits
 
 if TYPE_CHECKING:
     from modelyard.control.live import Live
-    from modelyard.control.process import YardPlace
     from modelyard.control.watch_words import Pushed
     from modelyard.deploy.yard import Yard
     from modelyard.store.rows import Version

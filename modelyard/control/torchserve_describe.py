@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from modelyard.client.admin_values import CopyRow, WorkerRow
 from modelyard.control.torchserve_words import pretty, show_version, url_of
 from modelyard.core.errors import FileError, ModelNotFound, VersionNotFound
 from modelyard.core.ref import ModelRef
+from modelyard.engine.limits import QueueLimits
+from modelyard.monitor.observations import ModelSums
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from modelyard.client.admin_values import CopyRow, WorkerRow
     from modelyard.deploy.yard import Yard
-    from modelyard.engine.limits import QueueLimits
-    from modelyard.monitor.observations import ModelSums
     from modelyard.store.rows import Version
 
 _PAGE = 100

@@ -18,7 +18,7 @@ from modelyard.core.digest import sha256_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from modelyard.control.process import YardPlace
+    from modelyard.control.place import YardPlace
     from modelyard.deploy.watch import WatchedModel, WatchedVersion
 
 log = logging.getLogger("modelyard.control")

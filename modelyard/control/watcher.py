@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
@@ -23,9 +24,7 @@ from modelyard.deploy.policy import LATEST, Policy
 from modelyard.deploy.watch import FOLDER, Scan, read_folder, scan, settled
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from modelyard.control.process import YardPlace
+    from modelyard.control.place import YardPlace
     from modelyard.control.reconcile import Reconciler
     from modelyard.deploy.watch import Listing, WatchedModel
     from modelyard.deploy.yard import Yard

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from modelyard.core.shared import Place, Span
+from modelyard.core.signature import Signature
+from modelyard.core.tensor import Array
+
 if TYPE_CHECKING:
-    from modelyard.core.shared import Place, Span
-    from modelyard.core.signature import Signature
-    from modelyard.core.tensor import Array
+    pass
 
 
 class WantedOutput(Struct):

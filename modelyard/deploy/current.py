@@ -6,6 +6,8 @@ the guard's rules. So the past is read, not computed, and a rollback reads one r
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
@@ -18,9 +20,6 @@ from modelyard.deploy.rollout import Rollout
 from modelyard.store import rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-
     from modelyard.deploy.plan import Plan
 
 

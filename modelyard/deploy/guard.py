@@ -30,6 +30,7 @@ Nothing finer than the bucket bounds can be seen.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import exp, inf, log
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ from msgspec import Struct
 from modelyard.monitor.histogram import LATENCY_BOUNDS_S, Histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 FAULTS = frozenset(
     {"model-failed", "host-died", "internal", "unavailable", "overloaded", "deadline-exceeded", "bad-input"}

@@ -7,6 +7,7 @@ killed goes on where it stood; a restart can only make a step longer, never shor
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -19,7 +20,7 @@ from modelyard.deploy.plan import Order
 from modelyard.deploy.release import parse_weight, show_weight
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    pass
 
 MOST_STEPS = 100
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}

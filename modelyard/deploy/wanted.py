@@ -8,11 +8,10 @@ from msgspec import Struct
 
 from modelyard.deploy.current import Current
 from modelyard.deploy.release import Release
+from modelyard.store.rows import Model, Version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from modelyard.store.rows import Model, Version
 
 
 class Wanted(Struct, frozen=True):

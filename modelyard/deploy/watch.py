@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from modelyard.deploy.policy import LATEST, Policy, wanted
 from modelyard.deploy.triton import TritonConfig, read_config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 CONFIG = "config.pbtxt"
 SAVED_MODEL = "saved_model.pb"

@@ -318,14 +318,7 @@ class Batcher:
             self._step()
         if outcome.error is None:
             for job, answer in zip(batch, outcome.answers, strict=True):
-                # _answer and _tell, written out: this runs once a request.
-                if job.state == RUNNING:
-                    job.state = DONE
-                    job.inputs = ()
-                    try:
-                        job.reply(answer, None)
-                    except Exception:  # the edge of a request: its neighbours still get their answers
-                        log.exception("a reply raised; its request is lost")
+                self._answer(job, answer, None)
             if threaded:
                 self._hold.written(self._clock())
         for job in guilty:

@@ -7,17 +7,19 @@ answers an ``OpenedModel``, which says for itself what it takes and gives.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from msgspec import Struct, field
 
+from modelyard.core.tensor import Array
+from modelyard.formats.estimator.study import Sample
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from modelyard.core.profile import Profile
     from modelyard.core.signature import Signature
-    from modelyard.core.tensor import Array
-    from modelyard.formats.estimator.study import Sample
 
 
 class Ask(Struct, frozen=True):

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from modelyard.core.errors import NotConvertible
 from modelyard.core.profile import Profile
 from modelyard.core.signature import Signature
+from modelyard.core.tensor import Array
 from modelyard.formats.inflate import check_end
 from modelyard.formats.opening import opening
 from modelyard.formats.rows import typed
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from modelyard.core.tensor import Array
     from modelyard.formats.rows import Rows
     from modelyard.formats.sniff import Sniffed
     from modelyard.sandbox.policy import Policy

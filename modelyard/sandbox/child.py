@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from modelyard.core.errors import ChildFailed, ModelFailed, ModelyardError, SandboxUnavailable
+from modelyard.core.tensor import Array
 from modelyard.sandbox.channel import Channel, Closed, Late, make_memory
 from modelyard.sandbox.frames import Garbage, Head
 from modelyard.sandbox.spawn import search_path, spawn
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
-    from modelyard.core.tensor import Array
     from modelyard.sandbox.policy import Policy
     from modelyard.sandbox.progress import Listener
 

@@ -12,13 +12,13 @@ from msgspec import Struct
 
 from modelyard.core.routing import Split
 from modelyard.serve.local_copy import key_of
+from modelyard.serve.routes import Slot
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from modelyard.serve.link import WantedModel, WantedSplit
     from modelyard.serve.local_copy import LocalCopy
-    from modelyard.serve.routes import Slot
 
 
 class Published(Struct, frozen=True):

@@ -6,6 +6,7 @@ share the traffic, or where the version is not loaded, is there anything to deci
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from modelyard.wire.alike import Frames
 from modelyard.wire.reply_rows import Forms
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
     from modelyard.core.signature import Signature
     from modelyard.core.tensor import Array

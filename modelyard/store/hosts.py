@@ -6,6 +6,8 @@ One rule: a heartbeat leaves no line in the log and counts no change, or every h
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -19,9 +21,6 @@ from modelyard.store.rows import micros, moment_of
 from modelyard.store.schema import HOSTS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-
     from modelyard.store.database import Database
 
 MOST_BYTES = 8 << 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from msgspec import Struct, field
 from modelyard.core.errors import BadInput
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    pass
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -7,6 +7,7 @@ form the request had. Sources: open_inference_grpc.proto, Triton's grpc_service.
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from functools import lru_cache
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,7 +28,7 @@ from modelyard.wire.shared import span_parameters, take_shared
 from modelyard.wire.skeleton import SKELETON_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from modelyard.core.limits import WireLimits
     from modelyard.core.request import InferReply

@@ -16,7 +16,8 @@ from msgspec.structs import replace
 from modelyard.console.cli.listening import listening_options, refuse_open_bind
 from modelyard.console.cli.torchserve_option import torchserve_option
 from modelyard.console.cli.yard_options import Where, where_options
-from modelyard.control.process import Control, ControlOptions, Up, YardPlace
+from modelyard.control.place import YardPlace
+from modelyard.control.process import Control, ControlOptions, Up
 from modelyard.control.watcher import WatchOptions
 from modelyard.core.errors import BadInput
 from modelyard.core.ref import check_name

@@ -6,6 +6,7 @@ answers are always the library's own. What differs between libraries is in ``Tre
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -15,19 +16,18 @@ from msgspec import Struct, field
 from modelyard.core.errors import MissingExtra, ModelFailed, NotConvertible
 from modelyard.core.profile import Profile
 from modelyard.core.signature import Signature, TensorSpec
-from modelyard.core.tensor import DTYPES
+from modelyard.core.tensor import DTYPES, Array
 from modelyard.formats.boosters.categories import Codes
 from modelyard.formats.boosters.zipmap import without_zipmap
 from modelyard.formats.estimator.answers import Plan, apart_from, one_line
+from modelyard.formats.estimator.columns import Column
 from modelyard.formats.estimator.ends import fit_ends
 from modelyard.formats.estimator.feed import Feed
 from modelyard.formats.extras import needed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from modelyard.core.tensor import Array
-    from modelyard.formats.estimator.columns import Column
 
 _LABELS = {"i": "INT64", "u": "INT64", "b": "BOOL", "f": "FP64"}
 _SHOWN = 100

@@ -7,6 +7,7 @@ folder brings; it is never run here.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from msgspec.structs import replace
 from modelyard.core.errors import CorruptFile, NotConvertible, UnknownFormat, UnsafeFile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from modelyard.core.signature import Signature
 

@@ -14,12 +14,12 @@ from msgspec import Struct
 from modelyard.core.errors import BadInput
 from modelyard.core.signature import TensorSpec
 from modelyard.core.tensor import DTYPES
+from modelyard.formats.estimator.columns import Column
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from modelyard.core.tensor import Array
-    from modelyard.formats.estimator.columns import Column
 
 _DTYPE_OF_KIND = {"category": "BYTES", "text": "BYTES", "integer": "INT64", "flag": "FP32", "number": "FP32"}
 

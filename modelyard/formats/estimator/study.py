@@ -14,6 +14,7 @@ from msgspec import Struct
 from modelyard.core.errors import ModelFailed, NotConvertible
 from modelyard.core.profile import Profile
 from modelyard.core.signature import Signature
+from modelyard.core.tensor import Array
 from modelyard.formats.estimator.answers import Plan, answer, apart_from, make_plan, one_line, task_of
 from modelyard.formats.estimator.columns import Column
 from modelyard.formats.estimator.feed import Feed
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from modelyard.core.signature import TensorSpec
-    from modelyard.core.tensor import Array
 
 PROBE_ROWS = 3
 _MISSING_PROBED = 32  # columns that are asked one by one

@@ -6,8 +6,9 @@ it does not say is asked of the model with a few made-up rows of two sizes.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from msgspec import Struct
@@ -15,18 +16,15 @@ from msgspec import Struct
 from modelyard.core.errors import NotConvertible
 from modelyard.core.profile import ColumnProfile, Profile
 from modelyard.core.signature import Signature, TensorSpec
-from modelyard.core.tensor import dtype_of
+from modelyard.core.tensor import Array, dtype_of
 from modelyard.formats.nets.lines import line_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from typing import TypeAlias
+    from collections.abc import Mapping
 
-    from modelyard.core.tensor import Array
-
-    Named: TypeAlias = Sequence[tuple[str, Array]]
-    Answer: TypeAlias = Callable[[Sequence[Array]], Named]
-    """Arrays in the order of the inputs; outputs by name, always in the same order."""
+Named: TypeAlias = Sequence[tuple[str, Array]]
+Answer: TypeAlias = Callable[[Sequence[Array]], Named]
+"""Arrays in the order of the inputs; outputs by name, always in the same order."""
 
 OPEN_SIZES = (4, 8, 16, 32, 64, 3, 128, 224)
 """Tried, in order, for an axis of any size that is not the batch; the probing rows have the first."""
