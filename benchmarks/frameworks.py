@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import envs
-from benchmarks.machine import on_core
+from benchmarks.machine import on_cores
 from benchmarks.models import Model, Question
 from benchmarks.places import LOGS, MODELS, PEERS, ROOT, WORK
 from benchmarks.process import THREADS, NotStarted
@@ -123,7 +123,7 @@ def caller(kind: Kind, core: int, *, ours: bool) -> Iterator[tuple[Caller, str]]
         command = [python, str(PEERS / "ours.py"), kind.key, str(path), str(WORK / "compiled"), *asked]
     LOGS.mkdir(parents=True, exist_ok=True)
     log = LOGS / f"{kind.key}-{'ours' if ours else 'usual'}.log"
-    with log.open("w") as sink, on_core(core):
+    with log.open("w") as sink, on_cores(core):
         child = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sink, text=True, env=environ()
         )

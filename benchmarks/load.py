@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.bodies import Body
-from benchmarks.machine import on_core
+from benchmarks.machine import on_cores
 from benchmarks.places import WORK
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -184,7 +184,7 @@ def h2load(
 def _pinned(command: list[str], core: int, limit_s: float) -> tuple[str, float]:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     try:
-        with on_core(core):
+        with on_cores(core):
             done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, check=False)
     except FileNotFoundError as error:
         raise ToolMissing(f"{command[0]} is not installed; on Debian: {INSTALL}") from error

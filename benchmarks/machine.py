@@ -36,14 +36,14 @@ def cores() -> Cores:
 
 
 @contextlib.contextmanager
-def on_core(core: int) -> Iterator[None]:
-    """Start children on one core: this thread goes there for a moment, and they inherit it.
+def on_cores(*cores: int) -> Iterator[None]:
+    """Start children on these cores: this thread goes there for a moment, and they inherit it.
 
     A `preexec_fn` would do the same after the fork, but in a process that holds gRPC's threads a
     fork that runs Python can hang; without one the children are started by vfork.
     """
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, cores)
     try:
         yield
     finally:

@@ -122,10 +122,8 @@ class Running:
         shutil.rmtree(self.launch.folder, ignore_errors=True)
 
 
-def start(
-    server: Server, model: Model, core: int | None, extra_environ: dict[str, str] | None = None
-) -> Running:
-    """Start a server on one core, where it and all its children stay, or (None) on all.
+def start(server: Server, model: Model, *cores: int, extra_environ: dict[str, str] | None = None) -> Running:
+    """Start a server on one core or several, where it and all its children stay.
 
     Raises:
         NotStarted: it ended, or there is nothing to run.
@@ -142,7 +140,7 @@ def start(
     if env:
         environ["PATH"] = f"{env.folder / 'bin'}:{environ['PATH']}"
     log = LOGS / f"{server.key}-{model.name}.log"
-    with log.open("wb") as sink, contextlib.nullcontext() if core is None else machine.on_core(core):
+    with log.open("wb") as sink, machine.on_cores(*cores):
         try:
             child = subprocess.Popen(
                 line.command,

@@ -66,7 +66,7 @@ def up(folder: Path, cores: Collection[int], *options: str) -> Iterator[Running]
     environ = os.environ | dict.fromkeys(THREADS, "1") | {"MODELYARD_HOME": str(folder)}
     before = os.sched_getaffinity(0)
     with (LOGS / "up.log").open("wb") as log:
-        os.sched_setaffinity(0, cores)  # as machine.on_core: children inherit it
+        os.sched_setaffinity(0, cores)  # as machine.on_cores: children inherit it
         try:
             child = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=log, env=environ, start_new_session=True

@@ -15,7 +15,7 @@ import sys
 from benchmarks import models, rounds
 from benchmarks.catalogue import chosen
 from benchmarks.load import Sample, lua_script, wrk
-from benchmarks.machine import on_core
+from benchmarks.machine import on_cores
 from benchmarks.models import Model
 from benchmarks.places import PEERS, WORK
 from benchmarks.plan import Case, Data, Plan, measure, outcome
@@ -78,6 +78,6 @@ def bare_loop(model: Model, size: int, seconds: int, plan: Plan) -> float:
     """Rows a second of ONNX Runtime alone at one batch size, on the server's core."""
     command = [sys.executable, str(PEERS / "bare_loop.py"), str(model.path), str(seconds), str(size)]
     quiet = os.environ | dict.fromkeys(THREADS, "1")
-    with on_core(plan.cores.server):
+    with on_cores(plan.cores.server):
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=quiet)
     return float(done.stdout.split()[1])

@@ -77,9 +77,9 @@ def _try(
 ) -> None:
     running, key = None, way.server
     say(f"  start: {way.case}")
-    core = None if way.free else plan.cores.server
+    cores = (plan.cores.server, plan.cores.load) if way.free else (plan.cores.server,)
     try:
-        running = start(SERVERS[key], model, core, {"MODELYARD_HOME": str(cache)})
+        running = start(SERVERS[key], model, *cores, extra_environ={"MODELYARD_HOME": str(cache)})
         seconds = first_answer(running)
         kind = "json" if "json" in running.server.speaks else "grpc"
         for question in model.questions:

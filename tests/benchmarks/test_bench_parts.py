@@ -66,7 +66,7 @@ def test_triton_is_told_the_model(tmp_path):
 def test_children_start_on_the_asked_core_and_this_thread_comes_back():
     before = os.sched_getaffinity(0)
     core = machine.cores().server
-    with machine.on_core(core):
+    with machine.on_cores(core):
         code = "import os; print(os.sched_getaffinity(0))"
         told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == str({core})
