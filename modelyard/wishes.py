@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import Struct, field
 
 from modelyard.compiler.verify import Tolerance
 from modelyard.sandbox.policy import Policy
-
-if TYPE_CHECKING:
-    pass
 
 
 class OpenLimits(Struct, frozen=True):

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import Struct
-
-if TYPE_CHECKING:
-    pass
 
 GRAPHS, SOURCE, GRAPH_NAME = "graph", "source", "model.onnx"
 """Folders of a bundle: a graph with the weights beside it, and the operator's file or files."""

@@ -7,15 +7,12 @@ bytes, and one piece of code serves the blocking and the asyncio client.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct, field
 
 from modelyard.core.signature import Signature
 from modelyard.core.tensor import Array
-
-if TYPE_CHECKING:
-    pass
 
 Buffer: TypeAlias = bytes | memoryview
 T = TypeVar("T")

@@ -55,7 +55,6 @@ def main(arguments: Sequence[str], opening: Callable[[bool], Opener], prove: Cal
         datefmt="%H:%M:%S",
         stream=sys.stderr,
     )
-    version = VERSION
     doors: Sequence[socket.socket] = ()
     try:
         if found.ordered:
@@ -66,7 +65,7 @@ def main(arguments: Sequence[str], opening: Callable[[bool], Opener], prove: Cal
             order, doors = received
         else:
             order = Order(read_options(found.options), found.socket)
-        worker = Worker(order.options, version, opening(order.options.trust), prove, doors=doors)
+        worker = Worker(order.options, VERSION, opening(order.options.trust), prove, doors=doors)
         return worker.run(Path(order.socket))
     except ModelyardError as error:
         sys.stderr.write(f"error: {error.message}\n")

@@ -6,14 +6,10 @@ Rule: what may follow what is a row in a table; code asks the table and the docu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from modelyard.core.errors import IllegalMove
-
-if TYPE_CHECKING:
-    pass
 
 
 class Lifecycle(Struct, frozen=True):

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import Struct
 
 from modelyard.core.shared import Place, Span
 from modelyard.core.signature import Signature
 from modelyard.core.tensor import Array
-
-if TYPE_CHECKING:
-    pass
 
 
 class WantedOutput(Struct):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,9 +18,6 @@ from modelyard.core.errors import BadInput
 from modelyard.deploy.guard import BAD, UNSURE, Rules, Verdict, Window, judge
 from modelyard.deploy.plan import Order
 from modelyard.deploy.release import parse_weight, show_weight
-
-if TYPE_CHECKING:
-    pass
 
 MOST_STEPS = 100
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Condition
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,7 +17,7 @@ from modelyard.core.errors import Unavailable
 from modelyard.runtime.python import HostStream, PythonRuntime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from modelyard.core.signature import Signature
     from modelyard.core.tensor import Array
@@ -143,11 +144,17 @@ class PythonHosts:
                     return self._begin(self._free[0])  # its error says what is the matter
                 self._changed.wait(_LOOK_S)
 
-    def _take_this(self, host: PythonRuntime) -> None:
+    @contextmanager
+    def _turn_of(self, host: PythonRuntime) -> Iterator[None]:
+        """Have this host, once it is free; blocking."""
         with self._changed:
             while host not in self._free:
                 self._changed.wait(_LOOK_S)
             self._begin(host)
+        try:
+            yield
+        finally:
+            self._put(host)
 
     def _begin(self, host: PythonRuntime) -> PythonRuntime:
         self._free.remove(host)
@@ -179,22 +186,16 @@ class HostsStream:
         if self._made is None:
             return self._hosts._first(self._begin)
         host, stream = self._made
-        self._hosts._take_this(host)
-        try:
+        with self._hosts._turn_of(host):
             return stream.next()
-        finally:
-            self._hosts._put(host)
 
     def close(self) -> None:
         """Close the generator; blocking."""
         if self._made is None:
             return
         host, stream = self._made
-        self._hosts._take_this(host)
-        try:
+        with self._hosts._turn_of(host):
             stream.close()
-        finally:
-            self._hosts._put(host)
 
     def _begin(self, host: PythonRuntime) -> tuple[Array, ...] | None:
         stream = host.stream(self._inputs)

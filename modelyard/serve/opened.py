@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
 
 from modelyard.core.signature import Signature
 from modelyard.core.tensor import Array
 from modelyard.engine import run as engine
-
-if TYPE_CHECKING:
-    pass
 
 
 class Runner(engine.Runner, Protocol):

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import Struct, field
 
 from modelyard.core.errors import BadInput
-
-if TYPE_CHECKING:
-    pass
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
