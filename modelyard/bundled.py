@@ -117,7 +117,12 @@ def _host(bundle: Bundle) -> tuple[dict[str, Any], Inputs, Policy]:
     facts = bundle.facts
     where = bundle.path(facts["source"]).resolve()
     values = opening(
-        where, facts["format"], facts["sample"], facts["trusted_types"], options=facts["options"]
+        where,
+        facts["format"],
+        facts["sample"],
+        facts["trusted_types"],
+        options=facts["options"],
+        fast=facts.get("fast") is True,
     )
     memory = facts["memory_bytes"]
     if type(memory) is not int or not 0 < memory <= _MOST_MEMORY:

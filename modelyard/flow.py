@@ -27,9 +27,9 @@ from msgspec.structs import replace
 from modelyard.artifact.bundle import Bundle, canonical, open_bundle
 from modelyard.artifact.source import GRAPH_NAME, Source
 from modelyard.bundled import open_version, read_graph
+from modelyard.compiler.fast import judge_fast
 from modelyard.compiler.optimise import optimise
-from modelyard.compiler.proof import ROWS as PROOF_ROWS
-from modelyard.compiler.proof import Proof, prove
+from modelyard.compiler.proof import prove_model
 from modelyard.compiler.race import Race, race
 from modelyard.compiler.recorded import Recording, record, record_agreed
 from modelyard.compiler.rehearse import Rehearsal
@@ -224,7 +224,7 @@ def _original_road(job: _Job) -> tuple[Bundle, CompileReport]:
     batched = report.checked is None or report.road != "onnx" or report.checked.batched
     signature = replace(signature, batched=signature.batched and batched and made.mixes)
     streams = bool(original.description.get("streams"))
-    return job.pack(Making(signature, report, made.recording or Recording(), made.graph, streams))
+    return job.pack(Making(signature, report, made.recording or Recording(), made.graph, streams, made.fast))
 
 
 def _opened(job: _Job) -> Original:
@@ -242,31 +242,24 @@ def _opened(job: _Job) -> Original:
 
 
 def _native(job: _Job, original: Original, groups: Sequence[Group], made: _Made) -> _Made:
-    """The original answers itself: rows for its start, and whether callers may share a batch.
+    """The original answers itself: rows for its start, whether callers may share a batch, and in which form.
 
     An estimator treats rows one by one; of a tensor function nothing is known until it is tried.
     """
-    recording = _recorded(job, original, None, groups)
+    made = replace(made, recording=_recorded(job, original, None, groups))
     signature = original.signature
     unknown = signature.task == "tensor" or any(original.description.get(one) for one in ("function", "net"))
-    if not signature.batched or not unknown or not groups:
-        return replace(made, recording=recording)
-    proof = _apart(original, groups)
-    notes = () if proof.batched else (f"rows are not batched: {proof.reason}",)
-    report = replace(made.report, notes=(*made.report.notes, *notes))
-    return replace(made, report=report, recording=recording, mixes=proof.batched)
-
-
-def _apart(original: Original, groups: Sequence[Group]) -> Proof:
-    """Whether the original treats rows one by one: by real rows; by made-up ones where there is but one."""
-    first, *others = groups
-    for group in (first, *others[:1]):
-        rows = group.take(np.arange(PROOF_ROWS) % group.rows).inputs
-        if any(np.any(array != array[:1]) for array in rows):
-            proof = prove(original.predict, rows)
-            if proof.sizes or group is first:
-                return proof
-    return Proof(False, "equal rows show nothing of how they are treated; give more with --sample", False)
+    if signature.batched and unknown and groups:
+        proof = prove_model(original.predict, groups)
+        made = made.noting("" if proof.batched else f"rows are not batched: {proof.reason}")
+        made = replace(made, mixes=proof.batched)
+    job.say("trying the fast form of its framework", None)
+    mixes = signature.batched and made.mixes
+    try:
+        fast, said = judge_fast(original, groups, job.wishes.tolerance, mixes=mixes)
+    except (ChildFailed, NotConvertible) as error:
+        fast, said = False, f"its framework's faster form is not used: {error.message}"
+    return replace(made.noting(said), fast=fast)
 
 
 class _Made(Struct, frozen=True):
@@ -278,6 +271,7 @@ class _Made(Struct, frozen=True):
         recording: rows with their answers.
         broken: converting ended a child, the original's own it may be.
         mixes: rows of several callers may share a batch, as far as the original showed.
+        fast: the original answers in its fast form.
     """
 
     report: CompileReport
@@ -285,6 +279,12 @@ class _Made(Struct, frozen=True):
     recording: Recording | None = None
     broken: bool = False
     mixes: bool = True
+    fast: bool = False
+
+    def noting(self, said: str) -> _Made:
+        """The same with one more note in its report, unless it is empty."""
+        report = self.report
+        return replace(self, report=replace(report, notes=(*report.notes, said))) if said else self
 
 
 def _prove(job: _Job, original: Original, groups: Sequence[Group]) -> _Made:
@@ -369,9 +369,14 @@ def _example(rehearsal: Rehearsal, sample: Rows | None) -> Inputs:
     return tuple(array[:EXAMPLE_ROWS] for array in rows) if rehearsal.signature.batched else rows
 
 
+_RECIPE = 2
+"""Raised when the road makes something else of the same input."""
+
+
 def _key(given: Source, sniffed: Sniffed, wishes: Wishes) -> str:
     """The digest of everything that decides what the road makes of a model."""
     parts: dict[str, Any] = {
+        "recipe": _RECIPE,
         "source": dict(given.digests),
         "format": sniffed.format,
         "native": wishes.native,

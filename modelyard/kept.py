@@ -85,6 +85,7 @@ class Making(Struct, frozen=True):
         recording: rows and the original's answers.
         graph: what the compiler made; empty when the operator's own graph, or the original, answers.
         streams: the original can answer piece by piece.
+        fast: the original answers in its fast form.
     """
 
     signature: Signature
@@ -92,6 +93,7 @@ class Making(Struct, frozen=True):
     recording: Recording
     graph: bytes = b""
     streams: bool = False
+    fast: bool = False
 
 
 def keep(
@@ -141,6 +143,7 @@ def keep(
         "memory_bytes": manner.memory_bytes,
         "tolerance": manner.tolerance,
         "streams": made.streams,
+        "fast": made.fast,
         "versions": dict(versions()),
         "machine": platform.machine(),
     }

@@ -17,6 +17,7 @@ from modelyard.core.errors import InternalError, ModelFailed, ModelyardError
 from modelyard.formats.estimator.convert import convert
 from modelyard.formats.estimator.describe import describe
 from modelyard.formats.estimator.study import Sample, Studied, study
+from modelyard.formats.fast import Fast, Hastened
 from modelyard.formats.opened import Ask, OpenedModel, Streaming
 from modelyard.formats.table import FORMATS
 
@@ -33,10 +34,11 @@ class Desk:
 
     def __init__(self) -> None:
         self._model: Studied | OpenedModel | None = None
+        self._form: Fast | None = None
         self._streams: dict[int, Iterator[tuple[Array, ...]]] = {}
 
     def open(self, values: dict[str, Any], arrays: list[Array]) -> tuple[dict[str, Any], Sequence[Array]]:
-        """Load and describe: ``{path, format, trusted_types?, options?, sample?}`` and the sample's columns.
+        """Load and describe: ``{path, format, trusted_types?, options?, sample?, fast?}``, the sample's rows.
 
         Raises:
             FileError: what is wrong with the file.
@@ -62,6 +64,8 @@ class Desk:
             "profile": self._model.profile.to_json(),
             "notes": [*notes, *more],
         }
+        if values.get("fast"):
+            self._hasten()
         return answer, [] if rows is None else [rows]
 
     def convert(self, values: dict[str, Any], arrays: list[Array]) -> tuple[dict[str, Any], Sequence[Array]]:
@@ -77,14 +81,25 @@ class Desk:
         return {}, [np.frombuffer(graph, dtype=np.uint8)]
 
     def predict(self, values: dict[str, Any], arrays: list[Array]) -> tuple[dict[str, Any], Sequence[Array]]:
-        """The original's answer.
+        """The original's answer; of ``{fast: true}``, that of its fast form.
 
         Raises:
             BadInput: text that is not UTF-8.
             ModelFailed: the model raised.
         """
+        form = self._form if values.get("fast") else None
+        return {}, (form or self._open()).predict(arrays)
+
+    def answer(self, values: dict[str, Any], arrays: list[Array]) -> tuple[dict[str, Any], Sequence[Array]]:
+        """The answer of a host: in the fast form, where it was opened so."""
         del values
-        return {}, self._open().predict(arrays)
+        return {}, (self._form or self._open()).predict(arrays)
+
+    def fast(self, values: dict[str, Any], arrays: list[Array]) -> tuple[dict[str, Any], Sequence[Array]]:
+        """Make the fast form: ``{what: its name}``, which is empty where there is none."""
+        del values, arrays
+        self._hasten()
+        return {"what": self._form.what if self._form is not None else ""}, ()
 
     def stream(self, values: dict[str, Any], arrays: list[Array]) -> tuple[dict[str, Any], Sequence[Array]]:
         """Begin an answer in pieces, ``{stream: its number}``; answers as ``next``."""
@@ -118,6 +133,11 @@ class Desk:
             close()
         return {}, ()
 
+    def _hasten(self) -> None:
+        model = self._open()
+        with _memory_named():
+            self._form = model.fast() if isinstance(model, Hastened) else None
+
     def _open(self) -> Studied | OpenedModel:
         if self._model is None:
             raise InternalError("no file is open in this child")
@@ -143,13 +163,13 @@ def _numbered(arrays: list[Array]) -> tuple[str, ...]:
 
 
 def verbs() -> Mapping[str, Handler]:
-    """Open, convert, predict."""
+    """Open, convert, predict, and make the fast form."""
     _quiet()
     for name in ("skl2onnx", "onnx"):
         with contextlib.suppress(ImportError):
             __import__(name)
     desk = Desk()
-    return {"open": desk.open, "convert": desk.convert, "predict": desk.predict}
+    return {"open": desk.open, "convert": desk.convert, "predict": desk.predict, "fast": desk.fast}
 
 
 def host_verbs() -> Mapping[str, Handler]:
@@ -157,7 +177,7 @@ def host_verbs() -> Mapping[str, Handler]:
     _quiet()
     desk = Desk()
     streams: Mapping[str, Handler] = {"stream": desk.stream, "next": desk.next, "stop": desk.stop}
-    return {"open": desk.open, "predict": desk.predict, **streams}
+    return {"open": desk.open, "predict": desk.answer, **streams}
 
 
 def _quiet() -> None:

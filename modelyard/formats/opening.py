@@ -18,12 +18,18 @@ def opening(
     names: Sequence[str] | None,
     trusted_types: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
+    *,
+    fast: bool = False,
 ) -> dict[str, Any]:
-    """The values of the call "open", for a sample that was taken apart before."""
+    """The values of the call "open", for a sample that was taken apart before.
+
+    With ``fast`` the host answers in the fast form of the model, see ``formats.fast``.
+    """
     return {
         "path": str(path),
         "format": format_name,
         "trusted_types": list(trusted_types),
         "options": dict(options or {}),
         "sample": list(names) if names is not None else None,
+        "fast": fast,
     }

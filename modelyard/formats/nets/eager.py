@@ -12,13 +12,14 @@ from modelyard.formats.nets.asked import NO_SAMPLE, inputs_asked
 from modelyard.formats.nets.network import Network, study
 from modelyard.formats.nets.parameters import tensors_taken
 from modelyard.formats.nets.torch_arrays import export_program, named, tensors_of
-from modelyard.formats.nets.torchscript import frozen, suggest
+from modelyard.formats.nets.torchscript import INFERENCE, for_inference, frozen, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from modelyard.core.signature import Signature
     from modelyard.core.tensor import Array
+    from modelyard.formats.nets.network import Answer
     from modelyard.formats.opened import Ask
 
 
@@ -56,7 +57,11 @@ def module_network(module: Any, ask: Ask) -> tuple[Network, list[str]]:
 
     facts = {"class": type(module).__name__, "library": "torch", "version": str(torch.__version__)}
     notes = [NO_SAMPLE] if ask.sample is None and ask.tensor is None else []
-    return Network(signature, profile, facts, answer, export), notes
+
+    def hasten() -> tuple[str, Answer]:
+        return INFERENCE, for_inference(torch.jit.script(module))
+
+    return Network(signature, profile, facts, answer, export, hasten if fast is not None else None), notes
 
 
 def _by_name(module: Any, given: Sequence[str], names: Sequence[str]) -> Any:

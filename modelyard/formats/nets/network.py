@@ -17,6 +17,7 @@ from modelyard.core.errors import NotConvertible
 from modelyard.core.profile import ColumnProfile, Profile
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensor import Array, dtype_of
+from modelyard.formats.fast import Fast
 from modelyard.formats.nets.lines import line_of
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Network(Struct):
         facts: for a report.
         answer: the native road.
         export: the road to ONNX; raises ``NotConvertible``.
+        hasten: makes the framework's form for answering only, and says what it is called; None: it has none.
     """
 
     signature: Signature
@@ -49,6 +51,7 @@ class Network(Struct):
     facts: dict[str, Any]
     answer: Answer
     export: Callable[[], bytes]
+    hasten: Callable[[], tuple[str, Answer]] | None = None
 
     def describe(self) -> dict[str, Any]:
         """Plain facts for a report."""
@@ -56,7 +59,14 @@ class Network(Struct):
 
     def predict(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
         """The network's own answer."""
-        return tuple(plain(name, array) for name, array in self.answer(inputs))
+        return plainly(self.answer, inputs)
+
+    def fast(self) -> Fast | None:
+        """The framework's form for answering only."""
+        if self.hasten is None:
+            return None
+        what, answer = self.hasten()
+        return Fast(what, lambda inputs: plainly(answer, inputs))
 
     def convert(self) -> bytes:
         """The ONNX graph, with this signature.
@@ -65,6 +75,11 @@ class Network(Struct):
             NotConvertible: why there is none.
         """
         return self.export()
+
+
+def plainly(answer: Answer, inputs: Sequence[Array]) -> tuple[Array, ...]:
+    """An answer as protocols carry it."""
+    return tuple(plain(name, array) for name, array in answer(inputs))
 
 
 def study(

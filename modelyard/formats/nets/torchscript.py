@@ -1,6 +1,6 @@
 """TorchScript (``.pt``): a program without shapes, by PyTorch.
 
-Sources: torch.jit.load, torch.jit.freeze, torch.onnx.export (PyTorch 2.13).
+Sources: torch.jit.load, torch.jit.freeze, torch.jit.optimize_for_inference, torch.onnx.export (PyTorch 2.13).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from modelyard.core.tensor import Array
+    from modelyard.formats.nets.network import Answer
     from modelyard.formats.opened import Ask
 
 NO_BRANCHES = (
@@ -60,7 +61,29 @@ def load_torchscript(path: str, ask: Ask) -> tuple[Network, list[str]]:
     def export() -> bytes:
         return export_traced(module, signature, example)
 
-    return Network(signature, profile, facts, answer, export), notes
+    def hasten() -> tuple[str, Answer]:
+        return INFERENCE, for_inference(torch.jit.load(path, map_location="cpu"))
+
+    return Network(signature, profile, facts, answer, export, hasten), notes
+
+
+INFERENCE = "PyTorch's form for inference"
+
+
+def for_inference(module: Any) -> Answer:
+    """The module as ``torch.jit.optimize_for_inference`` makes it: convolutions laid out for the processor.
+
+    It changes a frozen module in place, so that it gets one of its own.
+    """
+    import torch
+
+    fast = torch.jit.optimize_for_inference(frozen(module))
+
+    def answer(arrays: Sequence[Array]) -> list[tuple[str, Array]]:
+        with torch.inference_mode():
+            return named(fast(*tensors_of(arrays)))
+
+    return answer
 
 
 def frozen(module: Any) -> Any:
