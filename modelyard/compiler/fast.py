@@ -13,7 +13,7 @@ import numpy as np
 
 from modelyard.compiler.proof import prove_model
 from modelyard.compiler.verify import verify
-from modelyard.core.errors import ChildFailed, ModelyardError
+from modelyard.core.errors import CallerError, ChildFailed, ModelFailed, ModelyardError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,7 +51,12 @@ class Original(Protocol):
 
 
 def judge_fast(
-    original: Original, groups: Sequence[Group], tolerance: Tolerance, *, mixes: bool
+    original: Original,
+    groups: Sequence[Group],
+    tolerance: Tolerance,
+    *,
+    mixes: bool,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[bool, str]:
     """Whether the form is to answer, and a sentence for the report; no sentence where there is no form.
 
@@ -60,6 +65,7 @@ def judge_fast(
         groups: rows, as ``probe_rows`` makes them.
         tolerance: how close is close enough.
         mixes: rows of several callers share a batch, so that the form must treat rows one by one.
+        clock: seconds.
 
     Raises:
         ChildFailed: the form took the child with it, and the model too.
@@ -75,10 +81,17 @@ def judge_fast(
     verdict = verify(original, original.predict_fast, groups, tolerance)
     if not verdict.ok:
         return False, f"{what} differs from the model, which answers itself: {verdict.reason}"
-    if mixes and not prove_model(original.predict_fast, groups).batched:
-        return False, f"{what} mixes the rows of a batch, so the model answers itself"
-    if gain(original.predict, original.predict_fast, groups[0].inputs, batched=mixes) < GAIN:
-        return False, ""
+    rows = groups[0].inputs
+    try:
+        both = zip(original.predict(rows), original.predict_fast(rows), strict=True)
+        if any(one.dtype != two.dtype for one, two in both):
+            return False, f"{what} differs from the model, which answers itself: other datatypes"
+        if mixes and not prove_model(original.predict_fast, groups).batched:
+            return False, f"{what} mixes the rows of a batch, so the model answers itself"
+        if gain(original.predict, original.predict_fast, rows, batched=mixes, clock=clock) < GAIN:
+            return False, ""
+    except (CallerError, ModelFailed):
+        return False, ""  # rows that the model itself refuses, of which nothing can be said
     return True, f"the host answers with {what}, which is faster and agrees on {verdict.rows} rows"
 
 

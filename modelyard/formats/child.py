@@ -66,6 +66,8 @@ class Desk:
         }
         if values.get("fast"):
             self._hasten()
+            if self._form is not None and not isinstance(model, Streaming):
+                self._model = None  # its memory is given back, as far as the form does not use it
         return answer, [] if rows is None else [rows]
 
     def convert(self, values: dict[str, Any], arrays: list[Array]) -> tuple[dict[str, Any], Sequence[Array]]:

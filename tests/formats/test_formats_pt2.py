@@ -81,6 +81,28 @@ def test_the_file_says_its_shapes_and_any_number_of_rows(native, files, tmp_path
             np.testing.assert_allclose(run(x)["output"], want, atol=1e-6)
 
 
+def test_a_host_takes_the_form_for_inference_where_it_agrees(files, tmp_path, monkeypatch):
+    monkeypatch.setattr("modelyard.compiler.fast.GAIN", 0.0)  # how fast it is here is no matter of a test
+    found = prepared(files / "small.pt2", tmp_path, native=True)
+    assert found.bundle.facts["fast"] is True, found.report.lines()
+    x = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    with served(found) as run:
+        np.testing.assert_allclose(run(x)["output"], answers(files / "small.pt2", x).numpy(), atol=1e-6)
+
+
+def test_a_form_that_crashes_the_child_is_said_and_not_used(files, tmp_path, monkeypatch):
+    """PyTorch 2.13 aborts the process that makes the form of an LSTM out of this file."""
+    monkeypatch.setattr("modelyard.compiler.fast.GAIN", 0.0)
+    found = prepared(files / "words.pt2", tmp_path, native=True)
+    said = [note for note in found.report.notes if "faster form is not used" in note]
+    assert found.bundle.facts["fast"] is not bool(said), found.report.lines()
+    tokens, weight = np.arange(28).reshape(4, 7) % 50, np.float32([1, 2, 3, 4])
+    want = answers(files / "words.pt2", tokens, weight=weight)
+    with served(found) as run:
+        for name, have in run(tokens, weight).items():
+            np.testing.assert_allclose(have, want[name].numpy(), atol=1e-5)
+
+
 def test_keywords_and_several_outputs_keep_their_names(files, tmp_path):
     found = prepared(files / "words.pt2", tmp_path)
     assert shapes(found) == (

@@ -115,6 +115,28 @@ def test_native_answers_are_those_of_pytorch(files, tmp_path):
             np.testing.assert_allclose(run(x)["output"], answers(files / "picture.pt", x), atol=1e-5)
 
 
+def test_a_host_takes_the_form_for_inference_where_it_agrees(files, tmp_path, monkeypatch):
+    monkeypatch.setattr("modelyard.compiler.fast.GAIN", 0.0)  # how fast it is here is no matter of a test
+    source = files / "picture.pt"
+    found = prepared(source, tmp_path, native=True, input=["image:float32[N,3,32,32]"])
+    assert found.bundle.facts["fast"] is True, found.report.lines()
+    assert any("PyTorch's form for inference" in note for note in found.report.notes)
+    with served(found) as run:
+        for rows in (1, 6, 2):
+            x = np.random.default_rng(rows).normal(size=(rows, 3, 32, 32)).astype(np.float32)
+            np.testing.assert_allclose(run(x)["output"], answers(source, x), atol=1e-5)
+
+
+def test_both_sides_of_a_branch_are_in_the_fast_form_too(files):
+    from modelyard.formats.nets.torchscript import for_inference
+
+    fast = for_inference(torch.jit.load(files / "branch.pt"))
+    for sign in (1, -1):
+        x = np.full((2, 4), sign, np.float32)
+        ((_, have),) = fast([x])
+        np.testing.assert_array_equal(have, answers(files / "branch.pt", x))
+
+
 def test_rows_say_what_the_file_does_not(files, tmp_path):
     rows = tmp_path / "rows.npy"
     np.save(rows, np.random.default_rng(0).normal(size=(20, 3, 32, 32)).astype(np.float32))

@@ -70,7 +70,7 @@ def hasten(model: Any) -> Forests | None:
         for kind, method, direct in kinds:
             # A class derived from one of them may do something else in its place.
             own = isinstance(part, kind) and getattr(type(part), method) is getattr(kind, method)
-            if own and part.n_outputs_ == 1 and method not in vars(part):
+            if own and getattr(part, "n_outputs_", 0) == 1 and method not in vars(part):
                 found.append((part, method, direct(part)))
     return Forests(found) if found else None
 
@@ -89,7 +89,7 @@ def _parts(model: Any) -> Iterator[Any]:
             inside = list(one.values())
         elif isinstance(one, list | tuple):
             inside = list(one)
-        elif hasattr(one, "predict") or hasattr(one, "transform"):
+        elif any(hasattr(one, method) for method in ("predict", "transform", "predict_proba")):
             yield one
             trees = getattr(one, "estimators_", None)
             is_forest = isinstance(trees, list) and bool(trees) and hasattr(trees[0], "tree_")

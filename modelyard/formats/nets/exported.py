@@ -15,11 +15,13 @@ from modelyard.formats.nets.asked import NO_SAMPLE
 from modelyard.formats.nets.extras import extra
 from modelyard.formats.nets.network import Network, study
 from modelyard.formats.nets.torch_arrays import array_of, export_program, named, tensors_of
+from modelyard.formats.nets.torchscript import INFERENCE, for_inference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from modelyard.core.tensor import Array
+    from modelyard.formats.nets.network import Answer
     from modelyard.formats.opened import Ask
 
 
@@ -50,7 +52,7 @@ def load_exported(path: str, ask: Ask) -> tuple[Network, list[str]]:
         with torch.inference_mode():
             return named(module(*args, **keywords))
 
-    signature, profile, _ = study(inputs, answer)
+    signature, profile, example = study(inputs, answer)
     notes = [] if signature.batched else ["it was exported for a fixed number of rows: " + FREE_ROWS]
     if ask.sample is None and ask.tensor is None:
         notes.append(NO_SAMPLE)
@@ -59,10 +61,32 @@ def load_exported(path: str, ask: Ask) -> tuple[Network, list[str]]:
     def export() -> bytes:
         return export_program(program, signature)
 
-    return Network(signature, profile, facts, answer, export), notes
+    def hasten() -> tuple[str, Answer]:
+        return INFERENCE, for_inference(_traced(module, tree, example))
+
+    return Network(signature, profile, facts, answer, export, hasten), notes
 
 
 FREE_ROWS = "export it with dynamic_shapes=({0: torch.export.Dim('rows')},) to let requests share a batch"
+
+
+def _traced(module: Any, tree: Any, example: Sequence[Array]) -> Any:
+    """The program as TorchScript. A trace loses nothing of it: what was exported has no branch on the data."""
+    import torch
+
+    class Flat(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = module
+
+        def forward(self, *tensors: Any) -> Any:
+            args, keywords = torch.utils._pytree.tree_unflatten(list(tensors), tree)
+            return self.inner(*args, **keywords)
+
+    with torch.inference_mode():
+        flat = Flat()
+        flat.training = False
+        return torch.jit.trace(flat, tuple(tensors_of(example)), check_trace=False, strict=False)
 
 
 def _inputs(program: Any) -> tuple[TensorSpec, ...]:
