@@ -71,7 +71,7 @@ FREE_ROWS = "export it with dynamic_shapes=({0: torch.export.Dim('rows')},) to l
 
 
 def _traced(module: Any, tree: Any, example: Sequence[Array]) -> Any:
-    """The program as TorchScript. A trace loses nothing of it: what was exported has no branch on the data."""
+    """The program as TorchScript. A trace loses nothing: what was exported has no branch on the data."""
     import torch
 
     class Flat(torch.nn.Module):
