@@ -74,7 +74,7 @@ def _traced(module: Any, tree: Any, example: Sequence[Array]) -> Any:
     """The program as TorchScript. A trace loses nothing: what was exported has no branch on the data."""
     import torch
 
-    class Flat(torch.nn.Module):
+    class Flat(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.inner = module
