@@ -39,6 +39,9 @@ _LISTS = {
     for kind, item in _ITEMS.items()
     for rank in range(1, _RANKS + 1)
 }
+WIDEST = 64
+"""Columns up to which a row's length is part of its type, so that the decoder checks it."""
+_TABLES: dict[tuple[str, int], Decoder[Any]] = {}
 
 
 class Members:
@@ -96,20 +99,43 @@ class Members:
 def _alone(text: bytes, form: tuple[str, int], spec: TensorSpec) -> Array | None:
     """The rows of the only member of an object: what stands between its colon and the brace is one value."""
     try:
-        return _array(_LISTS[form].decode(text), spec, form[1])
+        return _decoded(text, form, spec)
     except _WRONG:
         return None
+
+
+def _decoded(text: Buffer, form: tuple[str, int], spec: TensorSpec) -> Array | None:
+    """One value as rows; raises what its decoder raises."""
+    width = spec.shape[1] if form[1] == 2 else None
+    if width is None or not 0 < width <= WIDEST:
+        return _array(_LISTS[form].decode(text), spec, form[1])
+    table = _TABLES.get((form[0], width)) or _table(form[0], width)
+    items: list[Any] = []
+    rows = table.decode(text)
+    for row in rows:
+        items += row
+    try:
+        return pack_short(items, spec.dtype, spec.name, (len(rows), width)) if rows else None
+    except BadInput:
+        return None
+
+
+def _table(kind: str, width: int) -> Decoder[Any]:
+    row: Any = tuple.__class_getitem__((_ITEMS[kind],) * width)
+    made: Decoder[Any] = Decoder(list[row])
+    _TABLES[kind, width] = made
+    return made
 
 
 def read_bare(body: Buffer, signature: Signature) -> Array | None:
     """Rows with nothing around them, or the one row of ``[5.1, 3.5, 1.4, 0.2]``, as ``/predict`` has it."""
     spec = signature.inputs[0]
     rank = len(spec.shape)
-    decoder = _LISTS.get((spec.dtype.kind, rank))
-    if decoder is None or len(signature.inputs) != 1:
+    form = (spec.dtype.kind, rank)
+    if form not in _LISTS or len(signature.inputs) != 1:
         return None
     try:
-        return _array(decoder.decode(body), spec, rank)
+        return _decoded(body, form, spec)
     except _WRONG:
         pass
     if rank != 2 or not signature.batched or spec.shape[1] == 1:

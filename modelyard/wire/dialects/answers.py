@@ -150,23 +150,27 @@ def _rows(
 
 def _table(outputs: tuple[Array, ...], specs: tuple[TensorSpec, ...]) -> bytes | None:
     """A few rows of several outputs, columns or matrices of numbers, as ``_spliced`` has them: the usual."""
-    rows, left = (outputs[0].shape[0] if outputs[0].ndim else 0), STEP_ITEMS // 16
+    shape = outputs[0].shape
+    rows, left = (shape[0] if shape else 0), STEP_ITEMS // 16
     members, columns = [], []
     for array, spec in zip(outputs, specs):  # noqa: B905 - equal lengths, and each request
-        axes = array.ndim
-        left -= array.size
-        if not 0 < axes < 3 or left < 0 or not spec.dtype.size:
+        shape = array.shape
+        axes, left = len(shape), left - array.size
+        if not 0 < axes < 3 or left < 0 or shape[0] != rows or not array.size or not spec.dtype.size:
             return None
-        if not array.size or array.shape[0] != rows or not array.flags.c_contiguous:
+        try:
+            text = orjson.dumps(array, None, _NUMPY)
+        except TypeError:  # its memory is not in order
             return None
-        text = orjson.dumps(array, None, _NUMPY)
         if b"null" in text:
             return None
         members.append((spec.name, axes))
-        columns.append(text[axes:-axes].split(_BETWEEN[axes - 1]))
+        columns.append(text[1:-1].split(b",") if axes == 1 else text[2:-2].split(b"],["))
     every = list(_around(tuple(members), rows))
-    for at, cells in enumerate(columns):
-        every[2 * at + 1 :: 2 * len(columns)] = cells
+    at, step = 1, 2 * len(columns)
+    for cells in columns:
+        every[at::step] = cells
+        at += 2
     return b"".join(every)
 
 
