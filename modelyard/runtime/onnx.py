@@ -7,7 +7,6 @@ neither message holds a path of this machine.
 from __future__ import annotations
 
 import mmap
-import os
 import re
 from math import prod
 from threading import Timer
@@ -18,6 +17,7 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
+from modelyard.core.cores import usable_cores
 from modelyard.core.errors import BadInput, CorruptFile, MissingFile, ModelFailed, Unavailable
 from modelyard.runtime.huge_pages import on_huge_pages
 
@@ -186,7 +186,7 @@ def _session(path: Path, threads: int) -> ort.InferenceSession:
 
 def _with_more_threads(path: Path, one: ort.InferenceSession, signature: Signature) -> ort.InferenceSession:
     """The same graph on all cores, if it is heavy and that pays; else the session given."""
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     if cores == 1 or _measure(one, signature, 1, HEAVY_S) < HEAVY_S:
         return one
     many = _session(path, cores)

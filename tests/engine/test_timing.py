@@ -50,7 +50,7 @@ def test_it_follows_a_model_that_slows_down():
 
 def test_the_usual_time_is_that_of_the_model_and_not_of_its_neighbours():
     chance = random.Random(3)
-    known, place = RunTimes(), Placement(True, 150e-6)
+    known, place = RunTimes(), Placement(True, 150e-6, 2)
     for _ in range(2000):
         # Half of the runs are interrupted for a millisecond or two.
         known.note(1, 40e-6 * chance.uniform(0.9, 1.1) + (chance.random() < 0.5) * chance.uniform(1e-3, 2e-3))
@@ -65,7 +65,7 @@ def test_the_usual_time_is_that_of_the_model_and_not_of_its_neighbours():
 
 
 def test_a_model_crosses_the_line_with_hysteresis():
-    place = Placement(True, 100e-6)
+    place = Placement(True, 100e-6, 2)
     known = RunTimes()
     place.learn(known)
     assert not place.inline, "nothing is known yet"
@@ -79,11 +79,11 @@ def test_a_model_crosses_the_line_with_hysteresis():
 
 def test_a_giant_batch_leaves_the_loop_and_a_foreign_runner_never_enters_it():
     known = times(r1=10e-6, r64=60e-6)
-    place = Placement(True, 150e-6)
+    place = Placement(True, 150e-6, 2)
     place.learn(known)
     assert place.on_loop(64, known)
     assert not place.on_loop(10_000, known)
-    host = Placement(False, 150e-6)
+    host = Placement(False, 150e-6, 2)
     host.learn(known)
     assert not host.inline
     assert not host.on_loop(1, known)
@@ -91,7 +91,7 @@ def test_a_giant_batch_leaves_the_loop_and_a_foreign_runner_never_enters_it():
 
 def test_a_model_near_the_line_is_tried_on_the_loop_now_and_then():
     known = times(r1=300e-6)
-    place = Placement(True, 150e-6)
+    place = Placement(True, 150e-6, 2)
     place.learn(known)
     tried = [place.on_loop(1, known) for _ in range(3 * PROBE_EVERY)]
     assert sum(tried) == 3
@@ -100,7 +100,7 @@ def test_a_model_near_the_line_is_tried_on_the_loop_now_and_then():
 
 
 def test_a_batch_of_many_requests_may_take_longer_before_it_leaves_the_loop():
-    place, known = Placement(True, 150e-6), RunTimes()
+    place, known = Placement(True, 150e-6, 2), RunTimes()
     for _ in range(200):
         known.note(64, 400e-6, place.aside_s(64))
         place.learn(known)
@@ -116,3 +116,19 @@ def test_a_batch_of_many_requests_may_take_longer_before_it_leaves_the_loop():
         place.learn(known)
     assert not place.inline
     assert not place.on_loop(64, known, 64)
+
+
+def test_on_one_core_a_thread_is_for_long_batches_only():
+    known, place = RunTimes(), Placement(True, 150e-6, 1)
+    for _ in range(20):
+        known.note(64, 300e-6)
+        place.learn(known)
+    assert place.inline
+    assert place.on_loop(64, known)
+    several = Placement(True, 150e-6, 2)
+    several.learn(known)
+    assert not several.inline
+    for _ in range(200):
+        known.note(64, 900e-6)
+        place.learn(known)
+    assert not place.inline
