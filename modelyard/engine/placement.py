@@ -8,8 +8,8 @@ And it counts against what the loop has to do besides. While a batch of 64 reque
 loop could read and write others; but it spends two milliseconds on these 64 anyway, and a run of a quarter of
 one would gain less than the hand-over and the fight for the interpreter's lock cost: half of the throughput.
 
-On one core there is nothing to gain: whatever runs in the thread, the loop stands still. Then a thread is only
-for what would keep it from everybody else for too long.
+On one core there is nothing to gain: whatever runs in the thread, the loop stands still. Then a thread is for
+what would keep it from everybody else for too long, and for nothing else.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Placement:
 
     Args:
         allowed: the runner may run on the loop at all.
-        line_s: batches of one request shorter than this belong on the loop; on one core, at least ``ALONE_S``.
+        line_s: batches of one request shorter than this run on the loop; on one core, at least ``ALONE_S``.
         cores: that this process has; None: it is looked up.
     """
 
