@@ -19,7 +19,7 @@ from modelyard.serve.http_call import HttpCall
 from modelyard.serve.http_connection import Connection
 from modelyard.serve.http_head import parse_head
 from modelyard.serve.http_limits import HttpLimits, Refused
-from modelyard.serve.http_memory import map_large_blocks
+from modelyard.serve.http_memory import map_large_blocks, small_pages
 from modelyard.serve.http_slabs import Slabs
 from modelyard.serve.shun import shun
 from modelyard.serve.steps import Steps
@@ -94,6 +94,7 @@ class HttpListener:
             PortBusy: another process holds the port.
         """
         map_large_blocks()
+        small_pages()
         self.loop = asyncio.get_running_loop()
         self.steps = Steps(self.loop)
         self._empty = asyncio.Event()

@@ -38,3 +38,31 @@ def test_a_freed_body_goes_back_to_the_system():
         [sys.executable, "-c", GROW, "fixed"], capture_output=True, text=True, check=True, cwd=Path.cwd()
     )
     assert int(done.stdout) * resource.getpagesize() < 8 << 20
+
+
+ADVISED = """
+import sys
+import numpy as np
+from modelyard.serve.http_memory import small_pages
+
+if sys.argv[1] == "small":
+    small_pages()
+array = np.empty(32 << 20, np.uint8)
+start, advised, inside = array.ctypes.data, False, False
+for line in open("/proc/self/smaps"):
+    if "-" in line.split(" ")[0]:
+        low, high = (int(part, 16) for part in line.split(" ")[0].split("-"))
+        inside = low <= start + (16 << 20) < high
+    elif inside and line.startswith("VmFlags:"):
+        advised = "hg" in line.split()
+print(advised)
+"""
+
+
+@pytest.mark.parametrize("pages", ["small", "numpy's own"])
+def test_large_arrays_come_in_small_pages(pages):
+    environ = {name: value for name, value in os.environ.items() if name != "NUMPY_MADVISE_HUGEPAGE"}
+    done = subprocess.run(
+        [sys.executable, "-c", ADVISED, pages], capture_output=True, text=True, check=True, env=environ
+    )
+    assert done.stdout.strip() == str(pages != "small")
