@@ -60,10 +60,10 @@ def sample_columns(sample: Rows | None) -> tuple[list[str] | None, list[Array]]:
 
 
 TENSOR_ROWS = 4
-FAST_S = 120.0
-"""How long the framework may take to make its fast form."""
 SAMPLE_ROWS = 256
 """How many rows of a sample the child sees; it needs kinds and ranges, not the data."""
+FAST_S = 120.0
+"""How long the framework may take to make its fast form."""
 
 
 class Original(Struct):

@@ -60,18 +60,18 @@ def hasten(model: Any) -> Forests | None:
     except ImportError:
         return None
     kinds = (
-        (RandomForestClassifier, "predict_proba", _classes),
-        (ExtraTreesClassifier, "predict_proba", _classes),
-        (RandomForestRegressor, "predict", _numbers),
-        (ExtraTreesRegressor, "predict", _numbers),
+        (RandomForestClassifier, "predict_proba"),
+        (ExtraTreesClassifier, "predict_proba"),
+        (RandomForestRegressor, "predict"),
+        (ExtraTreesRegressor, "predict"),
     )
     found = []
     for part in _parts(model):
-        for kind, method, direct in kinds:
+        for kind, method in kinds:
             # A class derived from one of them may do something else in its place.
             own = isinstance(part, kind) and getattr(type(part), method) is getattr(kind, method)
             if own and getattr(part, "n_outputs_", 0) == 1 and method not in vars(part):
-                found.append((part, method, direct(part)))
+                found.append((part, method, _direct(part, method)))
     return Forests(found) if found else None
 
 
@@ -97,37 +97,21 @@ def _parts(model: Any) -> Iterator[Any]:
         waiting += [(part, depth + 1) for part in inside]
 
 
-def _classes(forest: Any) -> Callable[[Any], Array]:
-    trees, width = [one.tree_ for one in forest.estimators_], int(forest.n_classes_)
-    usual = type(forest).predict_proba
+def _direct(forest: Any, method: str) -> Callable[[Any], Array]:
+    """The method with its trees asked in a row; rows that are no plain array go the usual way."""
+    trees, usual = [one.tree_ for one in forest.estimators_], getattr(type(forest), method)
+    classes = int(forest.n_classes_) if method == "predict_proba" else None
+    width, part = ((), 0) if classes is None else ((classes,), slice(classes))
 
-    def predict_proba(rows: Any) -> Array:
+    def direct(rows: Any) -> Array:
         checked = forest._validate_X_predict(rows)
         if not isinstance(checked, np.ndarray):
             plain: Array = usual(forest, rows)
             return plain
-        total = np.zeros((len(checked), width), dtype=np.float64)
+        total: Array = np.zeros((len(checked), *width))
         for tree in trees:
-            total += tree.predict(checked)[:, :width]
+            total += tree.predict(checked)[:, part]
         total /= len(trees)
         return total
 
-    return predict_proba
-
-
-def _numbers(forest: Any) -> Callable[[Any], Array]:
-    trees = [one.tree_ for one in forest.estimators_]
-    usual = type(forest).predict
-
-    def predict(rows: Any) -> Array:
-        checked = forest._validate_X_predict(rows)
-        if not isinstance(checked, np.ndarray):
-            plain: Array = usual(forest, rows)
-            return plain
-        total = np.zeros(len(checked), dtype=np.float64)
-        for tree in trees:
-            total += tree.predict(checked)[:, 0]
-        total /= len(trees)
-        return total
-
-    return predict
+    return direct

@@ -11,7 +11,7 @@ from modelyard.core.errors import NotConvertible
 from modelyard.formats.nets.asked import NO_SAMPLE, inputs_asked
 from modelyard.formats.nets.network import Network, study
 from modelyard.formats.nets.parameters import tensors_taken
-from modelyard.formats.nets.torch_arrays import export_program, named, tensors_of
+from modelyard.formats.nets.torch_arrays import answering, export_program, tensors_of
 from modelyard.formats.nets.torchscript import INFERENCE, for_inference, frozen, suggest
 
 if TYPE_CHECKING:
@@ -36,19 +36,10 @@ def module_network(module: Any, ask: Ask) -> tuple[Network, list[str]]:
     names = tensors_taken(module.forward)
     inputs = inputs_asked(ask, names, lambda: suggest(names[:1], list(module.state_dict().values())))
     call = _by_name(module, [spec.name for spec in inputs], names)
-
-    def eager(arrays: Sequence[Array]) -> list[tuple[str, Array]]:
-        with torch.inference_mode():
-            return named(call(*tensors_of(arrays)))
-
+    eager = answering(call)
     signature, profile, example = study(inputs, eager)
     fast = _scripted(module, example, eager) if call is module else None
-
-    def answer(arrays: Sequence[Array]) -> list[tuple[str, Array]]:
-        if fast is None:
-            return eager(arrays)
-        with torch.inference_mode():
-            return named(fast(*tensors_of(arrays)))
+    answer = eager if fast is None else answering(fast)
 
     def export() -> bytes:
         if call is not module:
@@ -79,8 +70,7 @@ def _scripted(module: Any, example: Sequence[Array], eager: Any) -> Any:
         warnings.simplefilter("ignore")
         try:
             fast = frozen(torch.jit.script(module))
-            with torch.inference_mode():
-                have = named(fast(*tensors_of(example)))
+            have = answering(fast)(example)
         except Exception:  # noqa: BLE001  (a plug-in call: a module that does not script is run as it is)
             return None
     want = eager(example)

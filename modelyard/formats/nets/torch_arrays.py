@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from modelyard.core.signature import Signature, TensorSpec
     from modelyard.core.tensor import Array
+    from modelyard.formats.nets.network import Answer
 
 OPSET = 18
 LARGEST = 1_900_000_000
@@ -36,6 +37,17 @@ def tensors_of(inputs: Sequence[Array]) -> list[Any]:
     if any(array.dtype.kind == "O" for array in inputs):
         raise BadInput("a PyTorch model takes numbers, not strings")
     return [torch.from_numpy(array) for array in inputs]
+
+
+def answering(module: Any) -> Answer:
+    """What a module that takes tensors answers to arrays."""
+    import torch
+
+    def answer(arrays: Sequence[Array]) -> list[tuple[str, Array]]:
+        with torch.inference_mode():
+            return named(module(*tensors_of(arrays)))
+
+    return answer
 
 
 def named(found: Any, prefix: str = "output") -> list[tuple[str, Array]]:

@@ -13,12 +13,11 @@ from modelyard.core.tensor import DTYPES
 from modelyard.formats.nets.asked import NO_SAMPLE, inputs_asked
 from modelyard.formats.nets.extras import extra
 from modelyard.formats.nets.network import Network, study
-from modelyard.formats.nets.torch_arrays import export_traced, named, tensors_of
+from modelyard.formats.nets.torch_arrays import answering, export_traced
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modelyard.core.tensor import Array
     from modelyard.formats.nets.network import Answer
     from modelyard.formats.opened import Ask
 
@@ -48,11 +47,7 @@ def load_torchscript(path: str, ask: Ask) -> tuple[Network, list[str]]:
     names = _parameters(module)
     inputs = inputs_asked(ask, names, lambda: suggest(names, list(module.state_dict().values())))
     module = frozen(module)
-
-    def answer(arrays: Sequence[Array]) -> list[tuple[str, Array]]:
-        with torch.inference_mode():
-            return named(module(*tensors_of(arrays)))
-
+    answer = answering(module)
     signature, profile, example = study(inputs, answer)
     if ask.sample is None and ask.tensor is None:
         notes.append(NO_SAMPLE)
@@ -77,13 +72,7 @@ def for_inference(module: Any) -> Answer:
     """
     import torch
 
-    fast = torch.jit.optimize_for_inference(frozen(module))
-
-    def answer(arrays: Sequence[Array]) -> list[tuple[str, Array]]:
-        with torch.inference_mode():
-            return named(fast(*tensors_of(arrays)))
-
-    return answer
+    return answering(torch.jit.optimize_for_inference(frozen(module)))
 
 
 def frozen(module: Any) -> Any:

@@ -21,12 +21,11 @@ from modelyard.formats.nets.asked import NO_SAMPLE
 from modelyard.formats.nets.eager import export_module
 from modelyard.formats.nets.extras import extra
 from modelyard.formats.nets.network import Network, study
-from modelyard.formats.nets.torch_arrays import named, tensors_of
+from modelyard.formats.nets.torch_arrays import answering
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modelyard.core.tensor import Array
     from modelyard.formats.opened import Ask
 
 _MASK = ColumnProfile("flag", 0.0, 1.0, values=("1",) * 15 + ("0",))
@@ -52,11 +51,7 @@ def load_transformers(path: str, ask: Ask) -> tuple[Network, list[str]]:
     tensors = _inputs(folder, model)
     inputs = [spec for spec, _ in tensors]
     call = _module(torch, model, [spec.name for spec in inputs], outputs)
-
-    def answer(arrays: Sequence[Array]) -> list[tuple[str, Array]]:
-        with torch.inference_mode():
-            return named(call(*tensors_of(arrays)))
-
+    answer = answering(call)
     tops = {spec.name: int(one.high) for spec, one in tensors if one.high is not None}
     signature, _, example = study(inputs, answer, tops)
     signature = hub.with_classes(signature, told.classes)
