@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-class TensorSpec(Struct, frozen=True):
+class TensorSpec(Struct, frozen=True, cache_hash=True):
     """One input or output.
 
     Args:

@@ -6,6 +6,7 @@ one that finds fault. Values are decoded straight into lists of the input's kind
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _ITEMS: dict[str, Any] = {"float": float, "int": int, "bool": bool}
 _RANKS = 4
+WIDEST = 64
+"""Columns up to which a row's length is part of its type, so that the decoder checks it."""
 _WRONG = (DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -34,14 +37,77 @@ def _nested(item: Any, rank: int) -> Any:
     return item
 
 
-_LISTS = {
-    (kind, rank): Decoder(_nested(item, rank))
-    for kind, item in _ITEMS.items()
-    for rank in range(1, _RANKS + 1)
-}
-WIDEST = 64
-"""Columns up to which a row's length is part of its type, so that the decoder checks it."""
-_TABLES: dict[tuple[str, int], Decoder[Any]] = {}
+_FLAT: dict[str, Decoder[Any]] = {kind: Decoder(_nested(item, 1)) for kind, item in _ITEMS.items()}
+
+
+class Reader:
+    """Rows of one input, bare.
+
+    Args:
+        spec: the input; its kind is one of ``_ITEMS``, and it has one to ``_RANKS`` axes.
+
+    Attributes:
+        kind: of its items.
+        rank: of its rows.
+    """
+
+    __slots__ = ("_rows", "_spec", "_width", "kind", "rank")
+
+    def __init__(self, spec: TensorSpec) -> None:
+        self._spec = spec
+        self.kind, self.rank = spec.dtype.kind, len(spec.shape)
+        item = _ITEMS[self.kind]
+        width = spec.shape[1] if self.rank == 2 else None
+        self._width = width if width is not None and 0 < width <= WIDEST else 0
+        row: Any = tuple.__class_getitem__((item,) * self._width)
+        self._rows: Decoder[Any] = Decoder(_nested(row, 1) if self._width else _nested(item, self.rank))
+
+    def read(self, text: Buffer) -> Array | None:
+        """What is written there, or None; raises what a decoder raises."""
+        rows, width, spec = self._rows.decode(text), self._width, self._spec
+        if not width:
+            return self.shaped(rows)
+        items: list[Any] = []
+        for row in rows:
+            items += row
+        try:
+            return pack_short(items, spec.dtype, spec.name, (len(rows), width)) if rows else None
+        except BadInput:
+            return None
+
+    def one(self, text: Buffer) -> Array | None:
+        """The row of ``[5.1, 3.5, 1.4, 0.2]``; raises what a decoder raises."""
+        return self.shaped([_FLAT[self.kind].decode(text)])
+
+    def shaped(self, items: list[Any]) -> Array | None:
+        """Nested lists as an array, where they are one."""
+        shape = [len(items)]
+        for _ in range(self.rank - 1):
+            if not items:
+                return None
+            size = len(items[0])
+            if len(items) == 1:
+                items = items[0]
+            else:
+                if len(set(map(len, items))) > 1:
+                    return None
+                items = list(chain.from_iterable(items))
+            shape.append(size)
+        if not items:
+            return None
+        try:
+            return pack_short(items, self._spec.dtype, self._spec.name, shape)
+        except BadInput:
+            return None
+
+
+@lru_cache(256)
+def reader_of(inputs: tuple[TensorSpec, ...]) -> Reader | None:
+    """What reads rows of a model's one input; None where it has several, or others."""
+    spec = inputs[0]
+    if len(inputs) > 1 or spec.dtype.kind not in _ITEMS or not 0 < len(spec.shape) <= _RANKS:
+        return None
+    return Reader(spec)
 
 
 class Members:
@@ -60,18 +126,22 @@ class Members:
 
     def read(self, body: Buffer, signature: Signature) -> tuple[str, Array] | None:
         """The member that holds the rows, and these; None where the long way must look."""
-        spec = signature.inputs[0]
-        form = (spec.dtype.kind, len(spec.shape))
-        if len(signature.inputs) != 1 or form not in _LISTS:
+        reader = reader_of(signature.inputs)
+        if reader is None:
             return None
         text = body if type(body) is bytes else bytes(body)
         for name, start in self._starts:
             if text.startswith(start) and text.endswith(b"}"):
-                alone = _alone(text[len(start) : -1], form, spec)
+                # The only member: what stands between its colon and the brace is one value.
+                try:
+                    alone = reader.read(text[len(start) : -1])
+                except _WRONG:
+                    break
                 if alone is not None:
                     return name, alone
         if not text.isascii():  # members that are not looked at are text as well
             return None
+        form = reader.kind, reader.rank
         decoder = self._decoders.get(form) or self._decoder(form)
         try:
             values = astuple(decoder.decode(text))
@@ -85,7 +155,7 @@ class Members:
                 found = name, items
         if found is None:
             return None
-        array = _array(found[1], spec, form[1])
+        array = reader.shaped(found[1])
         return None if array is None else (found[0], array)
 
     def _decoder(self, form: tuple[str, int]) -> Decoder[Any]:
@@ -96,72 +166,18 @@ class Members:
         return made
 
 
-def _alone(text: bytes, form: tuple[str, int], spec: TensorSpec) -> Array | None:
-    """The rows of the only member of an object: what stands between its colon and the brace is one value."""
-    try:
-        return _decoded(text, form, spec)
-    except _WRONG:
-        return None
-
-
-def _decoded(text: Buffer, form: tuple[str, int], spec: TensorSpec) -> Array | None:
-    """One value as rows; raises what its decoder raises."""
-    width = spec.shape[1] if form[1] == 2 else None
-    if width is None or not 0 < width <= WIDEST:
-        return _array(_LISTS[form].decode(text), spec, form[1])
-    table = _TABLES.get((form[0], width)) or _table(form[0], width)
-    items: list[Any] = []
-    rows = table.decode(text)
-    for row in rows:
-        items += row
-    try:
-        return pack_short(items, spec.dtype, spec.name, (len(rows), width)) if rows else None
-    except BadInput:
-        return None
-
-
-def _table(kind: str, width: int) -> Decoder[Any]:
-    row: Any = tuple.__class_getitem__((_ITEMS[kind],) * width)
-    made: Decoder[Any] = Decoder(list[row])
-    _TABLES[kind, width] = made
-    return made
-
-
 def read_bare(body: Buffer, signature: Signature) -> Array | None:
     """Rows with nothing around them, or the one row of ``[5.1, 3.5, 1.4, 0.2]``, as ``/predict`` has it."""
-    spec = signature.inputs[0]
-    rank = len(spec.shape)
-    form = (spec.dtype.kind, rank)
-    if form not in _LISTS or len(signature.inputs) != 1:
+    reader = reader_of(signature.inputs)
+    if reader is None:
         return None
     try:
-        return _decoded(body, form, spec)
+        return reader.read(body)
     except _WRONG:
         pass
-    if rank != 2 or not signature.batched or spec.shape[1] == 1:
+    if reader.rank != 2 or not signature.batched or signature.inputs[0].shape[1] == 1:
         return None
     try:
-        return _array([_LISTS[spec.dtype.kind, 1].decode(body)], spec, rank)
+        return reader.one(body)
     except _WRONG:
-        return None
-
-
-def _array(items: list[Any], spec: TensorSpec, rank: int) -> Array | None:
-    shape = [len(items)]
-    for _ in range(rank - 1):
-        if not items:
-            return None
-        size = len(items[0])
-        if len(items) == 1:
-            items = items[0]
-        else:
-            if len(set(map(len, items))) > 1:
-                return None
-            items = list(chain.from_iterable(items))
-        shape.append(size)
-    if not items:
-        return None
-    try:
-        return pack_short(items, spec.dtype, spec.name, shape)
-    except BadInput:
         return None

@@ -7,7 +7,6 @@ is refused.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +14,8 @@ import orjson
 from msgspec.json import encode as to_json
 
 from modelyard.core.errors import BadInput, Unsupported
-from modelyard.wire.binary import MOST_AXES, STEP_ITEMS
-from modelyard.wire.dialects.bodies import write_base64
+from modelyard.wire.binary import STEP_ITEMS
+from modelyard.wire.dialects.cells import EACH, cells_of, texts
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -58,20 +57,8 @@ def _bare(array: Array, text: bytes) -> bytes:
 
 
 def _texts(array: Array, spec: TensorSpec, bare: bool) -> Any:
-    always = bare and spec.name.endswith("_bytes")
-    items: list[Any] = []
-    for item in array.ravel().tolist():
-        if always:
-            items.append(write_base64(item))
-            continue
-        try:
-            items.append(item.decode())
-        except UnicodeDecodeError:
-            if not bare:
-                raise Unsupported(f"output {spec.name!r} holds bytes that are not text; use V2") from None
-            items.append(write_base64(item))
-    out: Array = np.empty(len(items), object)
-    out[:] = items
+    out: Array = np.empty(array.size, object)
+    out[:] = texts(array, spec.name, bare)
     return out.reshape(array.shape).tolist()
 
 
@@ -87,9 +74,10 @@ def encode_rows(
     outputs, specs = reply.outputs, reply.signature.outputs
     if len(outputs) == 1 and outputs[0].ndim > 0 and outputs[0].size <= STEP_ITEMS:
         return before + write_array(outputs[0], specs[0], bare=bare) + after
-    spliced = _table(outputs, specs)
-    if spliced is not None:
-        return before + b"[" + spliced + b"]" + after
+    form = cells_of(specs, bare)
+    few = None if form is None else form.text(outputs, before + b"[", b"]" + after)
+    if few is not None:
+        return few
     rows, largest = (outputs[0].shape[0] if outputs[0].ndim else -1), 1
     for array in outputs:
         if not array.ndim or array.shape[0] != rows:
@@ -99,9 +87,9 @@ def encode_rows(
         largest = max(largest, array.size)
     most = max(STEP_ITEMS * rows // largest, 1)
     if len(outputs) > 1:
-        most = max(most // 16, 1)  # each cell is written by itself
+        most = max(most // EACH, 1)
     if rows <= most:
-        return before + b"[" + _rows(outputs, specs, 0, rows, bare) + b"]" + after
+        return before + b"[" + _rows(outputs, specs, bare) + b"]" + after
     return _row_steps(reply, rows, most, bare, before, after)
 
 
@@ -110,26 +98,23 @@ def _row_steps(
 ) -> Generator[None, None, bytes]:
     parts = []
     for start in range(0, rows, most):
-        end = min(start + most, rows)
-        parts.append(_rows(reply.outputs, reply.signature.outputs, start, end, bare))
+        some = tuple([array[start : start + most] for array in reply.outputs])
+        parts.append(_rows(some, reply.signature.outputs, bare))
         yield
     return before + b"[" + b",".join(parts) + b"]" + after
 
 
-def _rows(
-    outputs: tuple[Array, ...], specs: tuple[TensorSpec, ...], start: int, end: int, bare: bool
-) -> bytes:
+def _rows(outputs: tuple[Array, ...], specs: tuple[TensorSpec, ...], bare: bool) -> bytes:
     if len(outputs) == 1:
-        return write_array(outputs[0][start:end], specs[0], bare=bare)[1:-1]
-    spliced = _spliced(outputs, specs, start, end, bare)
-    if spliced is not None:
-        return spliced
+        return write_array(outputs[0], specs[0], bare=bare)[1:-1]
+    form = cells_of(specs, bare)
+    cut = None if form is None else form.text(outputs)
+    if cut is not None:
+        return cut
     # Scalars and rows stay numpy values: orjson writes an FP32 as its own shortest decimal.
     names = [spec.name for spec in specs]
     columns = [
-        list(np.ascontiguousarray(array[start:end]))
-        if spec.dtype.size
-        else _texts(array[start:end], spec, bare)
+        list(np.ascontiguousarray(array)) if spec.dtype.size else _texts(array, spec, bare)
         for array, spec in zip(outputs, specs, strict=True)
     ]
     text = orjson.dumps(
@@ -139,95 +124,13 @@ def _rows(
         return text[1:-1]
     keys = [to_json(spec.name) + b":" for spec in specs]
     rows = []
-    for at in range(start, end):
+    for at in range(len(outputs[0])):
         cells = [
             key + write_array(array[at : at + 1], spec, bare=bare)[1:-1]
             for key, array, spec in zip(keys, outputs, specs, strict=True)
         ]
         rows.append(b"{" + b",".join(cells) + b"}")
     return b",".join(rows)
-
-
-def _table(outputs: tuple[Array, ...], specs: tuple[TensorSpec, ...]) -> bytes | None:
-    """A few rows of several outputs, columns or matrices of numbers, as ``_spliced`` has them: the usual."""
-    shape = outputs[0].shape
-    rows, left = (shape[0] if shape else 0), STEP_ITEMS // 16
-    members, columns = [], []
-    for array, spec in zip(outputs, specs):  # noqa: B905 - equal lengths, and each request
-        shape = array.shape
-        axes, left = len(shape), left - array.size
-        if not 0 < axes < 3 or left < 0 or shape[0] != rows or not array.size or not spec.dtype.size:
-            return None
-        try:
-            text = orjson.dumps(array, None, _NUMPY)
-        except TypeError:  # its memory is not in order
-            return None
-        if b"null" in text:
-            return None
-        members.append((spec.name, axes))
-        columns.append(text[1:-1].split(b",") if axes == 1 else text[2:-2].split(b"],["))
-    every = list(_around(tuple(members), rows))
-    at, step = 1, 2 * len(columns)
-    for cells in columns:
-        every[at::step] = cells
-        at += 2
-    return b"".join(every)
-
-
-def _spliced(
-    outputs: tuple[Array, ...], specs: tuple[TensorSpec, ...], start: int, end: int, bare: bool
-) -> bytes | None:
-    """Rows of several outputs cut out of the text of each; None where a cell needs a closer look."""
-    rows, pieces = end - start, 2 * len(outputs)
-    if not rows:
-        return None
-    members = tuple([(spec.name, array.ndim) for array, spec in zip(outputs, specs)])  # noqa: B905 - as below
-    every = list(_around(members, rows))
-    for at, (array, spec) in enumerate(zip(outputs, specs)):  # noqa: B905 - equal lengths, and each request
-        axes = array.ndim
-        part = array if rows == array.shape[0] else array[start:end]
-        if spec.dtype.size and axes <= MOST_AXES:
-            text = orjson.dumps(part if part.flags.c_contiguous else part.copy(), None, _NUMPY)
-            if b"null" in text or not array.size:
-                return None
-            cells = text[axes:-axes].split(_BETWEEN[axes - 1]) if rows > 1 else [text[axes:-axes]]
-        elif axes == 1:
-            cells = list(map(to_json, _texts(part, spec, bare)))
-        else:
-            return None
-        if len(cells) != rows:
-            return None
-        every[2 * at + 1 :: pieces] = cells
-    return b"".join(every)
-
-
-@lru_cache(256)
-def _around(members: tuple[tuple[str, int], ...], rows: int) -> tuple[bytes, ...]:
-    """What stands around the cells of so many rows: pieces and empty places in turn, a piece last.
-
-    >>> b"1".join(_around((("a", 1), ("b", 2)), 1))
-    b'{"a":11,"b":[11]}'
-    """
-    pieces = 2 * len(members)
-    every = [b""] * (rows * pieces)
-    between = b"{"  # what comes before a cell: the end of the one before, and the name
-    for at, (name, axes) in enumerate(members):
-        every[2 * at :: pieces] = [between + _member(name, axes - 1)] * rows
-        between = b"]" * (axes - 1) + b","
-    first = every[0]
-    every[0::pieces] = [between[:-1] + b"}," + first] * rows
-    every[0] = first
-    return (*every, between[:-1] + b"}")
-
-
-_BETWEEN = [b"]" * axes + b"," + b"[" * axes for axes in range(MOST_AXES + 1)]
-"""What stands between two cells of so many axes."""
-
-
-@lru_cache(4096)
-def _member(name: str, axes: int) -> bytes:
-    """A member's name and the brackets that open its value."""
-    return to_json(name) + b":" + b"[" * axes
 
 
 def encode_columns(
