@@ -369,7 +369,7 @@ def _example(rehearsal: Rehearsal, sample: Rows | None) -> Inputs:
     return tuple(array[:EXAMPLE_ROWS] for array in rows) if rehearsal.signature.batched else rows
 
 
-_RECIPE = 2
+_RECIPE = 3
 """Raised when the road makes something else of the same input."""
 
 

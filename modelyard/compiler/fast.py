@@ -21,15 +21,12 @@ if TYPE_CHECKING:
 
     from modelyard.compiler.rows import Group
     from modelyard.compiler.verify import Tolerance
+    from modelyard.core.form import Form
     from modelyard.core.signature import Signature
     from modelyard.core.tensor import Array
 
     Inputs: TypeAlias = tuple[Array, ...]
 
-SIZES = (1, 16)
-"""Rows of the runs that are timed."""
-GAIN = 1.25
-"""How much faster it must be, over both sizes: the geometric mean. Less is not worth another form."""
 _ROUNDS, _PATIENCE_S = 5, 2.0
 
 
@@ -43,8 +40,8 @@ class Original(Protocol):
     def predict(self, inputs: Inputs, /) -> Inputs:
         """The answer of the model."""
 
-    def make_fast(self) -> str:
-        """Make the form; its name, or nothing where there is none."""
+    def make_fast(self) -> Form:
+        """Make the form; one without a name where there is none."""
 
     def predict_fast(self, inputs: Inputs, /) -> Inputs:
         """The answer of the form."""
@@ -71,11 +68,12 @@ def judge_fast(
         ChildFailed: the form took the child with it, and the model too.
     """
     try:
-        what = original.make_fast()
+        form = original.make_fast()
     except ChildFailed:
         raise
     except ModelyardError as error:
         return False, f"the framework made no faster form of it: {error.message}"
+    what = form.what
     if not what or not groups:
         return False, ""
     verdict = verify(original, original.predict_fast, groups, tolerance)
@@ -88,7 +86,8 @@ def judge_fast(
             return False, f"{what} differs from the model, which answers itself: other datatypes"
         if mixes and not prove_model(original.predict_fast, groups).batched:
             return False, f"{what} mixes the rows of a batch, so the model answers itself"
-        if gain(original.predict, original.predict_fast, rows, batched=mixes, clock=clock) < GAIN:
+        sizes = form.sizes if mixes else ()
+        if gain(original.predict, original.predict_fast, rows, sizes, clock=clock) < form.gain:
             return False, ""
     except (CallerError, ModelFailed):
         return False, ""  # rows that the model itself refuses, of which nothing can be said
@@ -99,22 +98,22 @@ def gain(
     plain: Callable[[Inputs], object],
     fast: Callable[[Inputs], object],
     rows: Inputs,
+    sizes: Sequence[int],
     *,
-    batched: bool = True,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """How many times as fast the one is: the geometric mean over ``SIZES``, of what each took at its best.
+    """How many times as fast the one is: the geometric mean over some sizes, of what each took at its best.
 
     Args:
         plain: one call.
         fast: the other.
         rows: that both answer; repeated as needed.
-        batched: several rows may be given at once.
+        sizes: rows of a call; none: as many as there are, the model takes no others.
         clock: seconds.
     """
-    product, sizes = 1.0, SIZES if batched else SIZES[:1]
-    for size in sizes:
-        inputs = tuple(np.resize(array, (size, *array.shape[1:])) for array in rows) if batched else rows
+    product = 1.0
+    for size in sizes or (0,):
+        inputs = tuple(np.resize(array, (size, *array.shape[1:])) for array in rows) if size else rows
         best = [float("inf"), float("inf")]
         began = clock()
         for _ in range(_ROUNDS):
@@ -125,4 +124,4 @@ def gain(
             if clock() - began > _PATIENCE_S:
                 break
         product *= best[0] / max(best[1], 1e-9)
-    return float(product ** (1.0 / len(sizes)))
+    return float(product ** (1.0 / max(len(sizes), 1)))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from modelyard.core.errors import InternalError, ModelFailed, ModelyardError
+from modelyard.core.form import Form
 from modelyard.formats.estimator.convert import convert
 from modelyard.formats.estimator.describe import describe
 from modelyard.formats.estimator.study import Sample, Studied, study
@@ -98,10 +99,11 @@ class Desk:
         return {}, (self._form or self._open()).predict(arrays)
 
     def fast(self, values: dict[str, Any], arrays: list[Array]) -> tuple[dict[str, Any], Sequence[Array]]:
-        """Make the fast form: ``{what: its name}``, which is empty where there is none."""
+        """Make the fast form: ``{what, sizes, gain}`` of it; ``what`` is empty where there is none."""
         del values, arrays
         self._hasten()
-        return {"what": self._form.what if self._form is not None else ""}, ()
+        form = self._form or Form("")
+        return {"what": form.what, "sizes": list(form.sizes), "gain": form.gain}, ()
 
     def stream(self, values: dict[str, Any], arrays: list[Array]) -> tuple[dict[str, Any], Sequence[Array]]:
         """Begin an answer in pieces, ``{stream: its number}``; answers as ``next``."""

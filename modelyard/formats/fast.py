@@ -9,20 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
-from msgspec import Struct
-
+from modelyard.core.form import Form
 from modelyard.core.tensor import Array
 
 
-class Fast(Struct, frozen=True):
+class Fast(Form, frozen=True, kw_only=True):
     """The same model in such a form.
 
     Args:
-        what: the form, as a report names it.
         predict: as that of the model.
     """
 
-    what: str
     predict: Callable[[Sequence[Array]], tuple[Array, ...]]
 
 

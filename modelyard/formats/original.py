@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from modelyard.core.errors import NotConvertible
+from modelyard.core.form import Form
 from modelyard.core.profile import Profile
 from modelyard.core.signature import Signature
 from modelyard.core.tensor import Array
@@ -152,14 +153,15 @@ class Original(Struct):
         """
         return tuple(self._child.call("predict", {}, inputs).arrays)
 
-    def make_fast(self) -> str:
-        """Make the framework's form of it that answers sooner; its name, which is empty where there is none.
+    def make_fast(self) -> Form:
+        """Make the framework's form of it that answers sooner; one without a name where there is none.
 
         Raises:
             ModelFailed: the framework raised.
             ChildFailed: it took the child with it.
         """
-        return str(self._child.call("fast", {}, timeout_s=FAST_S).values["what"])
+        found = self._child.call("fast", {}, timeout_s=FAST_S).values
+        return Form(str(found["what"]), tuple(int(size) for size in found["sizes"]), float(found["gain"]))
 
     def predict_fast(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
         """The answer of that form.

@@ -82,7 +82,8 @@ def test_the_file_says_its_shapes_and_any_number_of_rows(native, files, tmp_path
 
 
 def test_a_host_takes_the_form_for_inference_where_it_agrees(files, tmp_path, monkeypatch):
-    monkeypatch.setattr("modelyard.compiler.fast.GAIN", 0.0)  # how fast it is here is no matter of a test
+    # How fast it is here is no matter of a test.
+    monkeypatch.setattr("modelyard.compiler.fast.gain", lambda *_, **__: 9.0)
     found = prepared(files / "small.pt2", tmp_path, native=True)
     assert found.bundle.facts["fast"] is True, found.report.lines()
     x = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
@@ -92,7 +93,7 @@ def test_a_host_takes_the_form_for_inference_where_it_agrees(files, tmp_path, mo
 
 def test_a_form_that_crashes_the_child_is_said_and_not_used(files, tmp_path, monkeypatch):
     """PyTorch 2.13 aborts the process that makes the form of an LSTM out of this file."""
-    monkeypatch.setattr("modelyard.compiler.fast.GAIN", 0.0)
+    monkeypatch.setattr("modelyard.compiler.fast.gain", lambda *_, **__: 9.0)
     found = prepared(files / "words.pt2", tmp_path, native=True)
     said = [note for note in found.report.notes if "faster form is not used" in note]
     assert found.bundle.facts["fast"] is not bool(said), found.report.lines()

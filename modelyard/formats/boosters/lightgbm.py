@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from modelyard.core.errors import CorruptFile
+from modelyard.formats.boosters.blocks import hastened, shape_of
 from modelyard.formats.boosters.categories import Codes
 from modelyard.formats.boosters.model import BoosterModel, Trees
 from modelyard.formats.boosters.onnxml import TARGET_OPSET, float_input
@@ -86,6 +88,7 @@ def _trees(booster: Any, text: str) -> Trees:
         _answer(booster),
         lambda: _graph(booster),
         codes,
+        hasten=partial(hastened, booster, shape_of(text)),
     )
 
 

@@ -74,7 +74,7 @@ class Studied(Struct, frozen=True):
             with forests:
                 return self.predict(inputs)
 
-        return Fast(forests.what, predict)
+        return Fast(forests.what, predict=predict)
 
     def training_rows(self) -> Array | None:
         """Rows of the training set that the model kept, as the one FP32 input; None when it kept none."""

@@ -66,7 +66,7 @@ class Network(Struct):
         if self.hasten is None:
             return None
         what, answer = self.hasten()
-        return Fast(what, lambda inputs: plainly(answer, inputs))
+        return Fast(what, predict=lambda inputs: plainly(answer, inputs))
 
     def convert(self) -> bytes:
         """The ONNX graph, with this signature.

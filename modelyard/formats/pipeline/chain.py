@@ -130,7 +130,7 @@ class Chain:
             for link in self._links
         ]
         said = [f"{link.name}: {link.form.what}" for link in links if link.form is not None]
-        return Fast(", ".join(said), lambda inputs: self._predict(links, inputs)) if said else None
+        return Fast(", ".join(said), predict=lambda inputs: self._predict(links, inputs)) if said else None
 
     def stream(self, inputs: Sequence[Array]) -> Iterator[tuple[Array, ...]]:
         """Every step but the last in turn, then the pieces of the last.
