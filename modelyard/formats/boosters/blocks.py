@@ -28,10 +28,10 @@ FORM = Form("LightGBM's C call, many rows through blocks of its trees", (1, 64),
 """It holds nothing of its own, so that little is worth it."""
 LEAST_ROWS = 32
 """Fewer go through all trees at once: each call for a block costs as much as a row or two."""
-BLOCK_LEAVES = 18_000
-"""Of 29 bytes each, with the node above: half a megabyte, what the second cache of a core holds."""
-_DOUBLES, _BY_ROW, _NORMAL, _RAW = 1, 1, 0, 1
-_ALONE = b"num_threads=1"
+BLOCK_LEAVES = 2_000
+"""Of 29 bytes each, with the node above. Fewer need more calls, more leave the cache: see ADR 0025."""
+_DOUBLES, _BY_ROW, _ALONE = ctypes.c_int(1), ctypes.c_int(1), ctypes.c_char_p(b"num_threads=1")
+_NORMAL, _RAW = 0, 1
 _PLAIN = ("regression", "regression_l1", "huber", "fair", "quantile", "mape", "lambdarank", "rank_xendcg")
 
 
@@ -87,36 +87,36 @@ class Blocks:
     def answer(self, matrix: Array) -> Array:
         """The answer to rows of float64, ``[rows, width]``."""
         if self._last is None or len(matrix) < LEAST_ROWS or self._step * 2 > self._rounds:
-            return self._call(matrix, _NORMAL, 0, self._rounds)
-        total = self._call(matrix, _RAW, 0, self._step)
-        for start in range(self._step, self._rounds, self._step):
-            total += self._call(matrix, _RAW, start, min(self._step, self._rounds - start))
-        return self._last(total)
+            return self._summed(matrix, _NORMAL, self._rounds)
+        return self._last(self._summed(matrix, _RAW, self._step))
 
-    def _call(self, matrix: Array, kind: int, start: int, count: int) -> Array:
+    def _summed(self, matrix: Array, kind: int, step: int) -> Array:
+        """The answers of so many rounds of trees at a time, summed."""
         rows = np.ascontiguousarray(matrix, np.float64)
-        out = np.empty((len(rows), self._each))
+        total: Array = np.zeros((len(rows), self._each))
+        part = np.empty_like(total)
         wrote = ctypes.c_int64(0)
-        failed = self._library.LGBM_BoosterPredictForMat(
+        data = (
             self._handle,
             ctypes.c_void_p(rows.ctypes.data),
-            ctypes.c_int(_DOUBLES),
+            _DOUBLES,
             ctypes.c_int32(rows.shape[0]),
             ctypes.c_int32(rows.shape[1]),
-            ctypes.c_int(_BY_ROW),
+            _BY_ROW,
             ctypes.c_int(kind),
-            ctypes.c_int(start),
-            ctypes.c_int(count),
-            ctypes.c_char_p(_ALONE),
-            ctypes.byref(wrote),
-            ctypes.c_void_p(out.ctypes.data),
         )
-        if failed:
-            self._library.LGBM_GetLastError.restype = ctypes.c_char_p
-            raise RuntimeError(self._library.LGBM_GetLastError().decode("utf-8", "replace"))
-        if wrote.value != out.size:
-            raise RuntimeError(f"LightGBM wrote {wrote.value} numbers, {out.size} were expected")
-        return out
+        into = (_ALONE, ctypes.byref(wrote), ctypes.c_void_p(part.ctypes.data))
+        predict, count = self._library.LGBM_BoosterPredictForMat, ctypes.c_int(step)
+        for start in range(0, self._rounds, step):
+            if start + step > self._rounds:
+                count = ctypes.c_int(self._rounds - start)
+            if predict(*data, ctypes.c_int(start), count, *into):
+                self._library.LGBM_GetLastError.restype = ctypes.c_char_p
+                raise RuntimeError(self._library.LGBM_GetLastError().decode("utf-8", "replace"))
+            total += part
+        if wrote.value != part.size:
+            raise RuntimeError(f"LightGBM wrote {wrote.value} numbers, {part.size} were expected")
+        return total
 
 
 def last_step(objective: str) -> Callable[[Array], Array] | None:
