@@ -229,7 +229,7 @@ SERVERS: dict[str, Server] = {
         ),
         Server(
             "fastapi",
-            "FastAPI + ONNX Runtime",
+            "FastAPI + ONNX Runtime, tuned",
             "fastapi",
             ("fastapi", "uvicorn", "pydantic", "uvloop", "httptools", *ORT, "orjson"),
             JSON,
