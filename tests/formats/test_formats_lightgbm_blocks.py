@@ -68,6 +68,9 @@ class Asked:
     def __init__(self, asked):
         self._asked = asked
 
+    def __getattr__(self, name):
+        return getattr(basic._LIB, name)
+
     def LGBM_BoosterPredictForMat(self, *given):
         self._asked.append((given[7].value, given[8].value))
         return basic._LIB.LGBM_BoosterPredictForMat(*given)
@@ -116,6 +119,16 @@ def test_a_model_that_stopped_early_answers_with_its_best_rounds():
     assert 0 < booster.best_iteration < booster.num_trees()
     want = booster.predict(SPOILT).reshape(-1, 1)
     np.testing.assert_allclose(of(booster).answer(SPOILT), want, rtol=1e-12)
+
+
+def test_a_file_of_more_classes_than_trees_is_given_the_room_that_the_library_asks_for():
+    text = (
+        trained({"objective": "regression"}).model_to_string().replace("\nnum_class=1\n", "\nnum_class=7\n")
+    )
+    booster = lightgbm.Booster(model_str=text)
+    whole = booster.predict(SPOILT, num_threads=1)
+    found = Blocks(basic._LIB, booster, shape_of(text), 100).answer(SPOILT)
+    assert found.shape == whole.reshape(len(SPOILT), -1).shape == (len(SPOILT), 7)
 
 
 def test_what_the_library_refuses_is_said():

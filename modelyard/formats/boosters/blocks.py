@@ -78,11 +78,21 @@ class Blocks:
     def __init__(self, library: Any, booster: Any, shape: Shape, leaves: int = BLOCK_LEAVES) -> None:
         self._library, self._handle = library, booster._handle
         self._booster = booster  # whoever holds its handle must hold it
-        self._each = booster.num_model_per_iteration()
-        best, every = booster.best_iteration, max(booster.num_trees() // self._each, 1)
+        each, width = booster.num_model_per_iteration(), ctypes.c_int64(0)
+        best, every = booster.best_iteration, max(booster.num_trees() // each, 1)
+        # What the library will write, as it says itself: a file may name more classes than it has trees for.
+        library.LGBM_BoosterCalcNumPredict(
+            self._handle,
+            ctypes.c_int(1),
+            ctypes.c_int(_NORMAL),
+            ctypes.c_int(0),
+            ctypes.c_int(-1),
+            ctypes.byref(width),
+        )
+        self._width = width.value
         self._rounds = best if best > 0 else every
         self._step = max(leaves * every // max(shape.leaves, 1), 1)
-        self._last = None if shape.averaged else last_step(shape.objective)
+        self._last = None if shape.averaged or self._width != each else last_step(shape.objective)
 
     def answer(self, matrix: Array) -> Array:
         """The answer to rows of float64, ``[rows, width]``."""
@@ -93,7 +103,7 @@ class Blocks:
     def _summed(self, matrix: Array, kind: int, step: int) -> Array:
         """The answers of so many rounds of trees at a time, summed."""
         rows = np.ascontiguousarray(matrix, np.float64)
-        total: Array = np.zeros((len(rows), self._each))
+        total: Array = np.zeros((len(rows), self._width))
         part = np.empty_like(total)
         wrote = ctypes.c_int64(0)
         data = (
