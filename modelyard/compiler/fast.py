@@ -111,9 +111,9 @@ def gain(
         sizes: rows of a call; none: as many as there are, the model takes no others.
         clock: seconds.
     """
+    runs = [tuple(np.resize(array, (size, *array.shape[1:])) for array in rows) for size in sizes] or [rows]
     product = 1.0
-    for size in sizes or (0,):
-        inputs = tuple(np.resize(array, (size, *array.shape[1:])) for array in rows) if size else rows
+    for inputs in runs:
         best = [float("inf"), float("inf")]
         began = clock()
         for _ in range(_ROUNDS):
@@ -124,4 +124,4 @@ def gain(
             if clock() - began > _PATIENCE_S:
                 break
         product *= best[0] / max(best[1], 1e-9)
-    return float(product ** (1.0 / max(len(sizes), 1)))
+    return float(product ** (1.0 / len(runs)))

@@ -64,16 +64,13 @@ class Reader:
 
     def read(self, text: Buffer) -> Array | None:
         """What is written there, or None; raises what a decoder raises."""
-        rows, width, spec = self._rows.decode(text), self._width, self._spec
+        rows, width = self._rows.decode(text), self._width
         if not width:
             return self.shaped(rows)
         items: list[Any] = []
         for row in rows:
             items += row
-        try:
-            return pack_short(items, spec.dtype, spec.name, (len(rows), width)) if rows else None
-        except BadInput:
-            return None
+        return self._packed(items, (len(rows), width))
 
     def one(self, text: Buffer) -> Array | None:
         """The row of ``[5.1, 3.5, 1.4, 0.2]``; raises what a decoder raises."""
@@ -93,10 +90,11 @@ class Reader:
                     return None
                 items = list(chain.from_iterable(items))
             shape.append(size)
-        if not items:
-            return None
+        return self._packed(items, shape)
+
+    def _packed(self, items: list[Any], shape: Sequence[int]) -> Array | None:
         try:
-            return pack_short(items, self._spec.dtype, self._spec.name, shape)
+            return pack_short(items, self._spec.dtype, self._spec.name, shape) if items else None
         except BadInput:
             return None
 

@@ -12,6 +12,7 @@ from roads import prepared, served
 
 from modelyard.flow import open_version
 from modelyard.formats.boosters.blocks import LEAST_ROWS, Blocks, hastened, last_step, shape_of
+from modelyard.formats.boosters.lightgbm import _head
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(400, 5))
@@ -58,8 +59,12 @@ def trained(settings, rounds=30, **more):
     return lightgbm.train(params, data, rounds)
 
 
+def shape(text):
+    return shape_of(text, _head(text).get("objective", ""))
+
+
 def of(booster, leaves=100, library=basic._LIB):
-    return Blocks(library, booster, shape_of(booster.model_to_string()), leaves)
+    return Blocks(library, booster, shape(booster.model_to_string()), leaves)
 
 
 class Asked:
@@ -127,7 +132,7 @@ def test_a_file_of_more_classes_than_trees_is_given_the_room_that_the_library_as
     )
     booster = lightgbm.Booster(model_str=text)
     whole = booster.predict(SPOILT, num_threads=1)
-    found = Blocks(basic._LIB, booster, shape_of(text), 100).answer(SPOILT)
+    found = Blocks(basic._LIB, booster, shape(text), 100).answer(SPOILT)
     assert found.shape == whole.reshape(len(SPOILT), -1).shape == (len(SPOILT), 7)
 
 
@@ -138,9 +143,9 @@ def test_what_the_library_refuses_is_said():
 
 def test_a_release_without_this_interface_has_no_such_form():
     booster = trained({"objective": "regression"}, 3)
-    shape = shape_of(booster.model_to_string())
-    assert hastened(booster, shape) is not None
-    assert hastened(object(), shape) is None
+    found = shape(booster.model_to_string())
+    assert hastened(booster, found) is not None
+    assert hastened(object(), found) is None
 
 
 def test_a_last_step_that_is_not_known_is_not_guessed():

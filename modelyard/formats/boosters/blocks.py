@@ -49,12 +49,11 @@ class Shape(Struct, frozen=True):
     averaged: bool
 
 
-def shape_of(text: str) -> Shape:
-    """Read a booster's file."""
-    counts = [int(found) for found in re.findall(r"^num_leaves=(\d+)$", text, re.MULTILINE)]
-    objective = re.search(r"^objective=(.*)$", text, re.MULTILINE)
-    averaged = re.search(r"^average_output$", text, re.MULTILINE)
-    return Shape(sum(counts), objective.group(1) if objective else "", averaged is not None)
+def shape_of(text: str, objective: str) -> Shape:
+    """Read a booster's file, of which the objective is known."""
+    # Not by "^" and "$": those try every line of megabytes, twenty times as long.
+    counts = re.findall(r"\nnum_leaves=(\d+)\n", text)
+    return Shape(sum(map(int, counts)), objective, "\naverage_output\n" in text)
 
 
 def hastened(booster: Any, shape: Shape) -> tuple[Form, Callable[[Array], Array]] | None:

@@ -88,7 +88,7 @@ def _trees(booster: Any, text: str) -> Trees:
         _answer(booster),
         lambda: _graph(booster),
         codes,
-        hasten=partial(hastened, booster, shape_of(text)),
+        hasten=partial(hastened, booster, shape_of(text, objective)),
     )
 
 

@@ -89,7 +89,8 @@ def encode_rows(
     if len(outputs) > 1:
         most = max(most // EACH, 1)
     if rows <= most:
-        return before + b"[" + _rows(outputs, specs, bare) + b"]" + after
+        text = _each(outputs, specs, bare) if len(outputs) > 1 else _rows(outputs, specs, bare)
+        return before + b"[" + text + b"]" + after
     return _row_steps(reply, rows, most, bare, before, after)
 
 
@@ -109,8 +110,11 @@ def _rows(outputs: tuple[Array, ...], specs: tuple[TensorSpec, ...], bare: bool)
         return write_array(outputs[0], specs[0], bare=bare)[1:-1]
     form = cells_of(specs, bare)
     cut = None if form is None else form.text(outputs)
-    if cut is not None:
-        return cut
+    return _each(outputs, specs, bare) if cut is None else cut
+
+
+def _each(outputs: tuple[Array, ...], specs: tuple[TensorSpec, ...], bare: bool) -> bytes:
+    """Rows that ``Cells`` does not cut."""
     # Scalars and rows stay numpy values: orjson writes an FP32 as its own shortest decimal.
     names = [spec.name for spec in specs]
     columns = [
